@@ -1,0 +1,300 @@
+//! Every metric of the host: its name, its type, its labels. And readiness.
+//!
+//! Labels are bounded: plugin, class of failure, stream; never a subject, a key
+//! or an error text. Counters are registered once and kept as handles, so that
+//! counting costs an addition.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+
+/// How often [`Metrics::upkeep`] wants to be called.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Buckets of durations, in seconds: a fresh instance of an idle guest takes
+/// about 20 µs, a time-out some seconds.
+const SECONDS: [f64; 16] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
+    0.1, 0.25, 1.0, 2.5, 10.0,
+];
+
+/// Name, unit and help of every metric.
+const CATALOGUE: [(&str, Kind, Unit, &str); 24] = [
+    (EVENTS_RECEIVED, Kind::Counter, Unit::Count, "Deliveries taken from the server."),
+    (EVENTS_REDELIVERED, Kind::Counter, Unit::Count, "Deliveries after the first of an event."),
+    (EVENTS_DONE, Kind::Counter, Unit::Count, "Events handled, their outputs published."),
+    (EVENTS_FAILED, Kind::Counter, Unit::Count, "Runs that failed, by class of failure."),
+    (EVENTS_RETRIED, Kind::Counter, Unit::Count, "Failed runs whose event is tried again."),
+    (EVENTS_REJECTED, Kind::Counter, Unit::Count, "Events that the handler rejected."),
+    (EVENTS_DEAD_LETTERED, Kind::Counter, Unit::Count, "Events put into the dead letters."),
+    (EVENTS_DROPPED, Kind::Counter, Unit::Count, "Events of core NATS that were given up."),
+    (OUTPUTS_PUBLISHED, Kind::Counter, Unit::Count, "Outputs published."),
+    (OUTPUTS_DEDUPLICATED, Kind::Counter, Unit::Count, "Outputs that the stream already had."),
+    (OUTPUTS_REFUSED, Kind::Counter, Unit::Count, "Runs refused for an output that broke a rule."),
+    (PUBLISH_RETRIES, Kind::Counter, Unit::Count, "Publishes repeated with the same id."),
+    (SETTLE_FAILURES, Kind::Counter, Unit::Count, "Answers that may not have reached the server."),
+    (HANDLER_SECONDS, Kind::Histogram, Unit::Seconds, "Time in the handler, with its instance."),
+    (EVENT_AGE_SECONDS, Kind::Histogram, Unit::Seconds, "Publishing of an event to its end."),
+    (INFLIGHT_EVENTS, Kind::Gauge, Unit::Count, "Events delivered and not settled."),
+    (INFLIGHT_BYTES, Kind::Gauge, Unit::Bytes, "Bytes of the events in flight."),
+    (CONSUMER_LAG, Kind::Gauge, Unit::Count, "Events that wait in the stream."),
+    (CONSUMER_ACK_PENDING, Kind::Gauge, Unit::Count, "Events delivered, unsettled, to all hosts."),
+    (CORE_DROPPED, Kind::Counter, Unit::Count, "Events of core NATS dropped before the handler."),
+    (HOST_PANICS, Kind::Counter, Unit::Count, "Panics of the host: report each as a bug."),
+    (NATS_CONNECTED, Kind::Gauge, Unit::Count, "1 while connected to NATS."),
+    (NATS_RECONNECTS, Kind::Counter, Unit::Count, "Connections made after the first."),
+    (SLOW_CONSUMERS, Kind::Counter, Unit::Count, "Drops that the client noted, a lower bound."),
+];
+
+const EVENTS_RECEIVED: &str = "pelton_events_received_total";
+const EVENTS_REDELIVERED: &str = "pelton_events_redelivered_total";
+const EVENTS_DONE: &str = "pelton_events_done_total";
+const EVENTS_FAILED: &str = "pelton_events_failed_total";
+const EVENTS_RETRIED: &str = "pelton_events_retried_total";
+const EVENTS_REJECTED: &str = "pelton_events_rejected_total";
+const EVENTS_DEAD_LETTERED: &str = "pelton_events_dead_lettered_total";
+const EVENTS_DROPPED: &str = "pelton_events_dropped_total";
+const OUTPUTS_PUBLISHED: &str = "pelton_outputs_published_total";
+const OUTPUTS_DEDUPLICATED: &str = "pelton_outputs_deduplicated_total";
+const OUTPUTS_REFUSED: &str = "pelton_outputs_refused_total";
+const PUBLISH_RETRIES: &str = "pelton_publish_retries_total";
+const SETTLE_FAILURES: &str = "pelton_settle_failures_total";
+const HANDLER_SECONDS: &str = "pelton_handler_duration_seconds";
+const EVENT_AGE_SECONDS: &str = "pelton_event_age_seconds";
+const INFLIGHT_EVENTS: &str = "pelton_inflight_events";
+const INFLIGHT_BYTES: &str = "pelton_inflight_bytes";
+const CONSUMER_LAG: &str = "pelton_consumer_lag_events";
+const CONSUMER_ACK_PENDING: &str = "pelton_consumer_ack_pending_events";
+const CORE_DROPPED: &str = "pelton_core_dropped_total";
+const HOST_PANICS: &str = "pelton_host_panics_total";
+const NATS_CONNECTED: &str = "pelton_nats_connected";
+const NATS_RECONNECTS: &str = "pelton_nats_reconnects_total";
+const SLOW_CONSUMERS: &str = "pelton_nats_slow_consumers_total";
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// All metrics of one host. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
+}
+
+/// The metrics of one plugin.
+#[derive(Clone)]
+pub struct PluginMetrics {
+    metrics: Metrics,
+    plugin: String,
+    /// Deliveries taken from the server.
+    pub received: Counter,
+    /// Deliveries after the first of an event.
+    pub redelivered: Counter,
+    /// Events handled, their outputs published.
+    pub done: Counter,
+    /// Failed runs whose event is tried again.
+    pub retried: Counter,
+    /// Events that the handler rejected.
+    pub rejected: Counter,
+    /// Outputs published.
+    pub outputs: Counter,
+    /// Outputs that the stream already had.
+    pub deduplicated: Counter,
+    /// Runs refused for an output that broke a rule.
+    pub outputs_refused: Counter,
+    /// Publishes repeated with the same id.
+    pub publish_retries: Counter,
+    /// Answers that may not have reached the server.
+    pub settle_failures: Counter,
+    /// Time in the handler, with its instance.
+    pub handler_seconds: Histogram,
+    /// From the publishing of an event to its end.
+    pub age_seconds: Histogram,
+    /// Events delivered and not settled.
+    pub inflight: Gauge,
+    /// Bytes of the events in flight.
+    pub inflight_bytes: Gauge,
+    /// Events that wait in the stream.
+    pub lag: Gauge,
+    /// Events delivered and not settled, over all hosts.
+    pub ack_pending: Gauge,
+    /// Events of core NATS dropped before the handler.
+    pub core_dropped: Counter,
+    /// Panics of the host.
+    pub panics: Counter,
+}
+
+/// The metrics of the connection.
+#[derive(Clone)]
+pub struct NatsMetrics {
+    /// 1 while connected.
+    pub connected: Gauge,
+    /// Connections made after the first.
+    pub reconnects: Counter,
+    /// Messages that the client dropped because they were not read in time.
+    pub slow_consumers: Counter,
+}
+
+impl Metrics {
+    /// A registry with nothing counted yet.
+    pub fn new() -> Metrics {
+        let seconds = Matcher::Suffix("_seconds".to_owned());
+        let builder = PrometheusBuilder::new();
+        // The only error is an empty list of buckets.
+        let builder = match builder.set_buckets_for_metric(seconds, &SECONDS) {
+            Ok(builder) => builder,
+            Err(_) => PrometheusBuilder::new(),
+        };
+        let metrics = Metrics { recorder: Arc::new(builder.build_recorder()) };
+        metrics.describe();
+        metrics
+    }
+
+    fn describe(&self) {
+        with_local_recorder(&*self.recorder, || {
+            for (name, kind, unit, help) in CATALOGUE {
+                match kind {
+                    Kind::Counter => metrics::describe_counter!(name, unit, help),
+                    Kind::Gauge => metrics::describe_gauge!(name, unit, help),
+                    Kind::Histogram => metrics::describe_histogram!(name, unit, help),
+                }
+            }
+        });
+    }
+
+    /// The handles of the plugin called `name`.
+    pub fn plugin(&self, name: &str) -> PluginMetrics {
+        let counter = |metric| self.counter(metric, name);
+        let gauge = |metric| self.gauge(metric, name);
+        let histogram = |metric: &'static str| {
+            let plugin = name.to_owned();
+            with_local_recorder(&*self.recorder, || metrics::histogram!(metric, "plugin" => plugin))
+        };
+        PluginMetrics {
+            received: counter(EVENTS_RECEIVED),
+            redelivered: counter(EVENTS_REDELIVERED),
+            done: counter(EVENTS_DONE),
+            retried: counter(EVENTS_RETRIED),
+            rejected: counter(EVENTS_REJECTED),
+            outputs: counter(OUTPUTS_PUBLISHED),
+            deduplicated: counter(OUTPUTS_DEDUPLICATED),
+            outputs_refused: counter(OUTPUTS_REFUSED),
+            publish_retries: counter(PUBLISH_RETRIES),
+            settle_failures: counter(SETTLE_FAILURES),
+            handler_seconds: histogram(HANDLER_SECONDS),
+            age_seconds: histogram(EVENT_AGE_SECONDS),
+            inflight: gauge(INFLIGHT_EVENTS),
+            inflight_bytes: gauge(INFLIGHT_BYTES),
+            lag: gauge(CONSUMER_LAG),
+            ack_pending: gauge(CONSUMER_ACK_PENDING),
+            core_dropped: counter(CORE_DROPPED),
+            panics: counter(HOST_PANICS),
+            metrics: self.clone(),
+            plugin: name.to_owned(),
+        }
+    }
+
+    /// The handles of the connection to NATS.
+    pub fn nats(&self) -> NatsMetrics {
+        with_local_recorder(&*self.recorder, || NatsMetrics {
+            connected: metrics::gauge!(NATS_CONNECTED),
+            reconnects: metrics::counter!(NATS_RECONNECTS),
+            slow_consumers: metrics::counter!(SLOW_CONSUMERS),
+        })
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.recorder.handle().render()
+    }
+
+    /// Folds the samples of histograms into buckets. Without it they pile up:
+    /// call it every [`UPKEEP_INTERVAL`].
+    pub fn upkeep(&self) {
+        self.recorder.handle().run_upkeep();
+    }
+
+    fn counter(&self, metric: &'static str, plugin: &str) -> Counter {
+        let plugin = plugin.to_owned();
+        let counter =
+            with_local_recorder(&*self.recorder, || metrics::counter!(metric, "plugin" => plugin));
+        // A series that is missing until its first event reads as "no data" on
+        // a dashboard, not as zero.
+        counter.increment(0);
+        counter
+    }
+
+    fn gauge(&self, metric: &'static str, plugin: &str) -> Gauge {
+        let plugin = plugin.to_owned();
+        with_local_recorder(&*self.recorder, || metrics::gauge!(metric, "plugin" => plugin))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl PluginMetrics {
+    /// Counts a run that failed with `class`.
+    pub fn failed(&self, class: &'static str) {
+        self.by(EVENTS_FAILED, "class", class);
+    }
+
+    /// Counts an event put into the dead letters for `reason`.
+    pub fn dead_lettered(&self, reason: &'static str) {
+        self.by(EVENTS_DEAD_LETTERED, "reason", reason);
+    }
+
+    /// Counts an event of core NATS that was given up for `reason`.
+    pub fn dropped(&self, reason: &'static str) {
+        self.by(EVENTS_DROPPED, "reason", reason);
+    }
+
+    /// Failures are rare: they are looked up by name.
+    fn by(&self, metric: &'static str, label: &'static str, value: &'static str) {
+        let plugin = self.plugin.clone();
+        with_local_recorder(&*self.metrics.recorder, || {
+            metrics::counter!(metric, "plugin" => plugin, label => value).increment(1);
+        });
+    }
+}
+
+/// What the host still lacks before it can do its work. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    missing: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Readiness {
+    /// Notes that `part` is not ready, and why.
+    pub fn lacks(&self, part: &str, why: &str) {
+        self.lock().insert(part.to_owned(), why.to_owned());
+    }
+
+    /// Notes that `part` is ready.
+    pub fn has(&self, part: &str) {
+        self.lock().remove(part);
+    }
+
+    /// What is missing, with the reason; empty when ready.
+    pub fn missing(&self) -> BTreeMap<String, String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
