@@ -1,0 +1,375 @@
+//! The manifest: one TOML file, checked once, complete afterwards.
+//!
+//! The only module that knows TOML, key names, defaults and the environment.
+//! What comes out of [`Manifest::load`] is valid: no later code applies a
+//! default or checks a value again.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use crate::subject::{self, Pattern};
+
+mod check;
+mod defaults;
+mod environment;
+mod load;
+mod problem;
+mod raw;
+mod reader;
+mod schema;
+mod source;
+mod suggest;
+mod value;
+
+pub use check::Surroundings;
+pub use environment::Environment;
+pub use load::{FILE_NAME, default_path};
+pub use problem::{Look, Problem, Problems};
+pub use schema::schema;
+
+/// A valid manifest. Paths are absolute or relative to the working folder.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// `[host]`
+    pub host: Host,
+    /// `[nats]`
+    pub nats: Nats,
+    /// `[admin]`; `None`: no HTTP server.
+    pub admin: Option<Admin>,
+    /// `[dead-letters]`
+    pub dead_letters: DeadLetters,
+    /// `[streams.<name>]`
+    pub streams: BTreeMap<String, Stream>,
+    /// `[plugins.<name>]`
+    pub plugins: BTreeMap<String, Plugin>,
+    /// Where each key stands, for problems that are found with the server's help.
+    source: source::Source,
+}
+
+/// The process as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Host {
+    /// First part of the names of durables, queue groups and the dead letters.
+    pub name: String,
+    /// The most events that run at once, over all plugins: 1 to 2,048. Default 1,024.
+    pub max_in_flight: usize,
+    /// The most bytes of events that run at once, over all plugins. Default 256 MiB.
+    pub max_in_flight_bytes: u64,
+    /// How long a stop waits for what is in flight. Default 30 s.
+    pub drain: Duration,
+    /// The stack of a guest, in bytes. Default 512 KiB.
+    pub stack: u64,
+    /// Where compiled components are kept; `None`: the user's cache folder.
+    pub cache: Option<PathBuf>,
+}
+
+/// How to reach the NATS servers.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// Servers of one cluster. Default `nats://127.0.0.1:4222`.
+    pub urls: Vec<String>,
+    /// How we say who we are.
+    pub auth: Auth,
+    /// TLS.
+    pub tls: Tls,
+    /// How long one request to the server may take. Default 5 s.
+    pub request_timeout: Duration,
+    /// How often the connection is probed; three silences end it. Default 10 s.
+    pub ping_interval: Duration,
+}
+
+/// How the host proves who it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// A credentials file (JWT and NKey seed).
+    Credentials(PathBuf),
+    /// An NKey seed.
+    NKey(Secret),
+    /// A token.
+    Token(Secret),
+    /// A user and a password.
+    Password {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// TLS settings of the connection to NATS.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tls {
+    /// Refuse to talk without TLS. Default, once there is a `[nats.tls]`.
+    pub required: bool,
+    /// Begin with the handshake, before the server's greeting.
+    pub first: bool,
+    /// Certificates of authorities, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate and key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    /// Address and port of `/metrics`, `/livez`, `/readyz`.
+    pub listen: std::net::SocketAddr,
+}
+
+/// Where events go that could not be handled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetters {
+    /// The stream. Default `<host>_DEAD_LETTERS`.
+    pub stream: String,
+    /// The first tokens of its subjects, before `<plugin>.<subject>`.
+    /// Default `dead-letters.<host>`.
+    pub prefix: String,
+    /// How long they are kept. Default 30 days.
+    pub max_age: Duration,
+    /// The most bytes kept, the oldest go first. Default 1 GiB.
+    pub max_bytes: u64,
+    /// Copies in a cluster. Default 1.
+    pub replicas: usize,
+}
+
+/// `[streams.<name>]`: created when missing, compared when present.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// The subjects it stores.
+    pub subjects: Vec<Pattern>,
+    /// When messages are removed. Default: by limits only.
+    pub retention: Retention,
+    /// Default: file.
+    pub storage: Storage,
+    /// Copies in a cluster. Default 1.
+    pub replicas: usize,
+    /// `None`: no limit.
+    pub max_age: Option<Duration>,
+    /// `None`: no limit.
+    pub max_bytes: Option<u64>,
+    /// `None`: no limit.
+    pub max_messages: Option<u64>,
+    /// `None`: the server's limit.
+    pub max_message_size: Option<u64>,
+    /// What happens when it is full. Default: the oldest go.
+    pub discard: Discard,
+    /// How long the server remembers message ids. Default 10 min.
+    pub duplicate_window: Duration,
+}
+
+/// When a stream removes messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Retention {
+    /// By age, size and number only.
+    Limits,
+    /// When one consumer has acknowledged them.
+    WorkQueue,
+    /// When all consumers have acknowledged them.
+    Interest,
+}
+
+/// Where a stream keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Storage {
+    /// On disk.
+    File,
+    /// In memory: gone with the server.
+    Memory,
+}
+
+/// What a full stream does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Discard {
+    /// Removes the oldest messages.
+    Old,
+    /// Refuses new messages.
+    New,
+}
+
+/// `[plugins.<name>]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plugin {
+    /// The component's file.
+    pub component: PathBuf,
+    /// The stream it reads; `None`: core NATS, at most once.
+    pub stream: Option<String>,
+    /// What it is given.
+    pub subscribe: Vec<Pattern>,
+    /// What it may publish into streams (for a plugin without `stream`: into a
+    /// stream if one stores the subject, else over core NATS).
+    pub publish: Vec<Pattern>,
+    /// What it may publish over core NATS, at most once.
+    pub publish_core: Vec<Pattern>,
+    /// What makes events belong together that have to be handled in the order
+    /// of the stream; `None`: no order.
+    pub order_by: Option<OrderBy>,
+    /// The most events in flight. Default 16; 1 with `order_by`.
+    pub concurrency: usize,
+    /// Wall clock for one run. Default 5 s.
+    pub timeout: Duration,
+    /// All linear memories and tables of one instance together, in bytes. Default 64 MiB.
+    pub memory: u64,
+    /// How instances are shared. Default: a fresh one for every event.
+    pub isolation: Isolation,
+    /// What happens after a failure.
+    pub retry: Retry,
+    /// How long the server waits for an answer. Default 30 s, or twice the time-out if that is more.
+    pub ack_wait: Duration,
+    /// How deliveries are acknowledged.
+    pub ack: Ack,
+    /// Where a new consumer begins. Default: with all that is stored.
+    pub start: Start,
+    /// Core NATS only: how many events may wait in the host. Default 1,024.
+    pub queue: usize,
+    /// Whether it may publish what it, or a plugin that it feeds, subscribes to.
+    pub allow_loop: bool,
+    /// Finer limits of one run.
+    pub limits: Limits,
+    /// What the guest reads through `config`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Where an event carries its key.
+///
+/// This version keeps more order than that: events of such a plugin run one
+/// after the other whatever their keys, over all replicas, through retries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderBy {
+    /// A token of the subject, counted from 1.
+    Token(usize),
+    /// The first value of a header.
+    Header(String),
+    /// The value at a JSON pointer (RFC 6901) in the payload.
+    Json(String),
+}
+
+/// How instances of a plugin are shared between events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// A fresh instance for every event.
+    Event,
+    /// An instance serves this many events, one after the other, then it is
+    /// dropped; earlier after a trap or a time-out.
+    Reuse(u32),
+}
+
+/// What happens to an event after a failure that may pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// How often an event is tried in all. Default 5.
+    pub attempts: u32,
+    /// The upper bound of the first delay, doubled at each attempt. Default 500 ms.
+    pub first: Duration,
+    /// The longest delay. Default 60 s.
+    pub max: Duration,
+}
+
+/// `[plugins.<name>.limits]`: what one run may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Time on a processor. Default: the time-out.
+    pub cpu: Duration,
+    /// Number of outputs. Default 1,000.
+    pub outputs: usize,
+    /// Bytes of all outputs together: subjects, headers, payloads. Default 8 MiB.
+    pub output_bytes: u64,
+    /// Lines to the log. Default 100.
+    pub log_lines: u32,
+    /// Bytes to the log. Default 64 KiB.
+    pub log_bytes: u64,
+}
+
+/// How a delivery is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Ack {
+    /// Sent; if it gets lost the event comes again, and its outputs are stored once.
+    Plain,
+    /// Sent as a request, and repeated until the server confirms.
+    Confirmed,
+}
+
+/// Where a new consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Start {
+    /// With the oldest message that is stored.
+    All,
+    /// With what comes after the consumer was made.
+    New,
+}
+
+impl OrderBy {
+    /// Reads `subject.2`, `header:Order-Id` or `json:/order/id`.
+    fn parse(text: &str) -> Option<OrderBy> {
+        match text.split_once([':', '.'])? {
+            ("subject", token) if text.starts_with("subject.") => {
+                let token = token.parse().ok()?;
+                (1..=subject::MAX_TOKENS).contains(&token).then_some(OrderBy::Token(token))
+            }
+            ("header", name) if text.starts_with("header:") => {
+                let is_name =
+                    !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic() && c != ':');
+                is_name.then(|| OrderBy::Header(name.to_owned()))
+            }
+            ("json", pointer) if text.starts_with("json:/") => {
+                Some(OrderBy::Json(pointer.to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Retry {
+    /// The longest time between the first and the last attempt at one event,
+    /// when every attempt fails as late as it can: by a crash, which the server
+    /// notices after `ack_wait`.
+    pub fn budget(&self, ack_wait: Duration) -> Duration {
+        let delays = (1..self.attempts).map(|attempt| self.longest_delay(attempt));
+        delays.sum::<Duration>() + ack_wait * self.crash_limit()
+    }
+
+    /// Deliveries beyond the attempts that are put down to crashes and lost
+    /// connections, and not to the event.
+    pub const CRASH_ALLOWANCE: u32 = 5;
+
+    /// The delivery after which an event is not run again, whatever happened.
+    pub fn crash_limit(&self) -> u32 {
+        self.attempts.saturating_add(Retry::CRASH_ALLOWANCE)
+    }
+
+    /// The upper bound of the delay after failed attempt number `attempt` (from 1).
+    pub fn longest_delay(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        self.first.saturating_mul(1 << doublings).min(self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests;
