@@ -1,0 +1,248 @@
+//! Plugins: the only module that knows wasmtime.
+//!
+//! A plugin is a compiled component, its grants and its limits. What breaks
+//! inside a guest ends here as a [`CallError`]; wasmtime's types do not leave.
+
+mod bindings;
+mod cache;
+mod component;
+mod componentize;
+mod engine;
+mod epoch;
+mod failure;
+mod imports;
+mod inspect;
+mod instance;
+mod journal;
+mod load;
+mod state;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{sync::SemaphorePermit, time::timeout};
+
+use self::{
+    bindings::{PluginPre, pelton::events::types as wit},
+    instance::{Answer, Idle, Instance},
+    journal::Journal,
+    state::{CpuBudget, MemoryBudget, State},
+};
+pub use self::{
+    component::{Access, LoadError, check_component},
+    componentize::{ComponentizeError, componentize},
+    engine::{Engine, EngineConfig, EngineError},
+    inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
+};
+use crate::event::{Event, Header, Output};
+
+/// Something that can be called with an event: a [`Plugin`], or a stand-in in
+/// tests and simulations of the dispatcher.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one event. Nothing is published by it.
+    fn handle(&self, event: &Event) -> impl Future<Output = Result<Vec<Output>, CallError>> + Send;
+}
+
+/// Why a call returned no outputs. The dispatcher decides what follows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The handler asked to see the event again.
+    #[error("the handler asked for a retry: {reason}")]
+    Retry {
+        /// The handler's words.
+        reason: String,
+        /// Not before this time has passed.
+        after: Option<Duration>,
+    },
+    /// The handler said that it will never succeed.
+    #[error("the handler rejected the event: {reason}")]
+    Reject {
+        /// The handler's words.
+        reason: String,
+    },
+    /// The guest broke.
+    #[error("the handler trapped: {reason}")]
+    Trap {
+        /// What the trap was, with what the guest wrote to stderr.
+        reason: String,
+        /// The guest's stack, where it is known, one frame a line.
+        backtrace: Option<String>,
+    },
+    /// The wall-clock limit was reached.
+    #[error("the handler did not answer within its time-out of {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The limit for time on a processor was reached.
+    #[error("the handler used more than its {} of processor time", humantime::format_duration(*.0))]
+    Cpu(Duration),
+    /// The guest broke after it was refused memory.
+    #[error("the handler needs more than its memory limit of {}", bytesize::ByteSize(*.0))]
+    Memory(u64),
+    /// The guest's stack is used up.
+    #[error("the handler used up its stack")]
+    Stack {
+        /// The top of the guest's stack, one frame a line.
+        backtrace: Option<String>,
+    },
+    /// The outputs are more, or larger, than one run may return.
+    #[error("the outputs are over the limit: {0}")]
+    Outputs(String),
+    /// The host could not make an instance; the guest did not run.
+    #[error("no instance: {0}")]
+    Unavailable(String),
+}
+
+/// A component that is compiled, linked and ready to be called.
+pub struct Plugin {
+    name: Arc<str>,
+    digest: String,
+    engine: Engine,
+    pre: PluginPre<State>,
+    config: Arc<BTreeMap<String, String>>,
+    limits: Limits,
+    /// Instances that wait to be reused; `None`: every event has a fresh one.
+    reuse: Option<(u32, Idle)>,
+}
+
+/// What one run may use.
+#[derive(Debug, Clone)]
+struct Limits {
+    timeout: Duration,
+    memory: u64,
+    run: crate::manifest::Limits,
+}
+
+impl Plugin {
+    /// The name in the manifest.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the component's file, in 64 hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// A permit to run one instance. The dispatcher lets no more events in than
+    /// there are permits, so there is a wait only when others hold them against
+    /// that rule.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        let running = &self.engine.shared.running;
+        if let Ok(permit) = running.try_acquire() {
+            return Ok(permit);
+        }
+        match timeout(self.limits.timeout, running.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(CallError::Unavailable("the engine is closed".to_owned())),
+            Err(_) => Err(CallError::Unavailable(
+                "all instances are in use; raise host.max-in-flight".to_owned(),
+            )),
+        }
+    }
+
+    /// An instance that has waited, or a store for a new one.
+    fn instance(&self) -> Instance {
+        let waiting = self.reuse.as_ref().and_then(|(_, idle)| idle.take());
+        waiting.unwrap_or_else(|| self.fresh())
+    }
+
+    fn fresh(&self) -> Instance {
+        let run = &self.limits.run;
+        let state = State::new(
+            MemoryBudget::new(self.limits.memory),
+            CpuBudget::new(run.cpu),
+            Journal::new(Arc::clone(&self.name), run.log_lines, run.log_bytes),
+            Arc::clone(&self.config),
+        );
+        Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())
+    }
+
+    /// Keeps an instance that did its work, for the next event.
+    fn keep(&self, instance: Instance) {
+        if let Some((most, idle)) = &self.reuse
+            && instance.served < *most
+        {
+            idle.put(instance);
+        }
+    }
+
+    /// The run itself, within the wall-clock limit.
+    async fn run(&self, instance: &mut Instance, event: &Event) -> Result<Answer, CallError> {
+        let _ticking = self.engine.shared.ticker.enter();
+        let call = async {
+            instance.start(&self.pre).await?;
+            instance.call(event).await
+        };
+        match timeout(self.limits.timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.broken(&error, instance)),
+            Err(_) => Err(CallError::Timeout(self.limits.timeout)),
+        }
+    }
+
+    fn broken(&self, error: &wasmtime::Error, instance: &Instance) -> CallError {
+        let limits = failure::Limits { memory: self.limits.memory, cpu: self.limits.run.cpu };
+        failure::broken(error, instance.state(), limits, instance.started())
+    }
+}
+
+impl Handler for Plugin {
+    async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        let _permit = self.permit().await?;
+        let mut instance = self.instance();
+        instance.begin(&event.id);
+        let answer = self.run(&mut instance, event).await;
+        instance.state().journal.finish();
+        // A guest that broke, was stopped or cancelled is not asked again.
+        let answer = answer?;
+        self.keep(instance);
+        self.limits.outputs(answer.map_err(failure::refused)?)
+    }
+}
+
+impl Limits {
+    /// The bytes that one call between guest and host may hand over: outputs as
+    /// they lie in the host's memory, twice for slack, and a log line.
+    fn fuel(&self) -> usize {
+        let records = self.run.outputs.saturating_mul(2 * size_of::<wit::Output>());
+        let bytes = usize::try_from(self.run.output_bytes).unwrap_or(usize::MAX);
+        bytes.saturating_mul(2).saturating_add(records).saturating_add(64 << 10)
+    }
+
+    fn outputs(&self, outputs: Vec<wit::Output>) -> Result<Vec<Output>, CallError> {
+        if outputs.len() > self.run.outputs {
+            return Err(CallError::Outputs(format!(
+                "{} outputs, {} are allowed",
+                outputs.len(),
+                self.run.outputs
+            )));
+        }
+        let bytes: u64 = outputs.iter().map(size).sum();
+        if bytes > self.run.output_bytes {
+            let (got, most) =
+                (bytesize::ByteSize(bytes), bytesize::ByteSize(self.run.output_bytes));
+            return Err(CallError::Outputs(format!("{got} of outputs, {most} are allowed")));
+        }
+        Ok(outputs.into_iter().map(Output::from).collect())
+    }
+}
+
+fn size(output: &wit::Output) -> u64 {
+    let headers = output.headers.iter().map(|header| header.name.len() + header.value.len());
+    (output.subject.len() + output.payload.len() + headers.sum::<usize>()) as u64
+}
+
+impl From<wit::Output> for Output {
+    fn from(output: wit::Output) -> Output {
+        let headers = output
+            .headers
+            .into_iter()
+            .map(|header| Header { name: header.name, value: header.value });
+        Output {
+            subject: output.subject,
+            headers: headers.collect(),
+            payload: output.payload.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! What a guest may import: our own interfaces, and WASI as far as it is granted.
+
+use tracing::Level;
+use wasmtime::{
+    Result,
+    component::{Component, HasSelf, InstancePre, Linker},
+};
+
+use super::{
+    bindings::{
+        Plugin,
+        pelton::events::{config, log, types},
+    },
+    state::State,
+};
+
+/// Links a component. What it imports beyond what is served is an error that
+/// names it, with one exception: `wasi:http` is linked so that guests whose
+/// language pulls it in can be loaded, but a call of it traps.
+pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre<State>> {
+    let mut linker = Linker::new(component.engine());
+    Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    if uses_http {
+        linker.define_unknown_imports_as_traps(component)?;
+    }
+    linker.instantiate_pre(component)
+}
+
+impl log::Host for State {
+    fn write(&mut self, level: log::Level, message: String) {
+        self.journal.line(level.into(), &message);
+    }
+}
+
+impl config::Host for State {
+    fn get(&mut self, key: String) -> Option<String> {
+        self.config.get(&key).cloned()
+    }
+}
+
+impl types::Host for State {}
+
+impl From<log::Level> for Level {
+    fn from(level: log::Level) -> Level {
+        match level {
+            log::Level::Trace => Level::TRACE,
+            log::Level::Debug => Level::DEBUG,
+            log::Level::Info => Level::INFO,
+            log::Level::Warn => Level::WARN,
+            log::Level::Error => Level::ERROR,
+        }
+    }
+}

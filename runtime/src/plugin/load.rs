@@ -1,0 +1,138 @@
+//! From a line in the manifest to a plugin that can be called: read, compile or
+//! fetch from the cache, link, start once.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use wasmtime::component::{Component, InstancePre};
+
+use super::{
+    CallError, Engine, Limits, LoadError, Plugin, bindings::PluginPre, component::Examined,
+    engine::Shared, imports, instance::Idle, state::State,
+};
+use crate::manifest::{self, Isolation};
+
+/// The first start of a component also brings its code into memory: it gets at
+/// least this long.
+const FIRST_START: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A component that is compiled and linked.
+struct Linked {
+    pre: InstancePre<State>,
+    digest: String,
+}
+
+impl Engine {
+    /// Makes a plugin of the component that `spec` names. Reads and compiles off
+    /// the async threads; starts one instance, so that what cannot start is found
+    /// now and not at the first event.
+    pub async fn load(&self, name: &str, spec: &manifest::Plugin) -> Result<Plugin, LoadError> {
+        let linked = self.prepare(&spec.component).await?;
+        let pre = PluginPre::new(linked.pre).map_err(|error| refused(&spec.component, &error))?;
+        let reuse = match spec.isolation {
+            Isolation::Event => None,
+            Isolation::Reuse(most) => {
+                Some((most, Idle::new(spec.concurrency, Arc::clone(&self.shared.idle))))
+            }
+        };
+        let plugin = Plugin {
+            name: name.into(),
+            digest: linked.digest,
+            engine: self.clone(),
+            pre,
+            config: Arc::new(spec.config.clone()),
+            limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            reuse,
+        };
+        plugin
+            .try_start()
+            .await
+            .map_err(|source| LoadError::Start { path: spec.component.clone(), source })?;
+        Ok(plugin)
+    }
+
+    async fn prepare(&self, path: &Path) -> Result<Linked, LoadError> {
+        let failed = |message: &str| LoadError::Compile {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        };
+        let turn = Arc::clone(&self.shared.compiling).acquire_owned().await;
+        let turn = turn.map_err(|_| failed("the engine is closed"))?;
+        let (shared, file) = (Arc::clone(&self.shared), path.to_owned());
+        let done = tokio::task::spawn_blocking(move || shared.prepare(&file, turn)).await;
+        done.unwrap_or_else(|_| {
+            Err(failed("the compiler panicked; please report it with the component"))
+        })
+    }
+}
+
+impl Shared {
+    /// `_turn` is held to the end even if nobody waits for the result any more.
+    fn prepare(&self, path: &Path, _turn: OwnedSemaphorePermit) -> Result<Linked, LoadError> {
+        let found = Examined::read(path)?;
+        found.check_contract(path)?;
+        let component = self.component(&found, path)?;
+        let linked = imports::link(&component, found.uses_http());
+        let pre = linked.map_err(|error| LoadError::Imports {
+            path: path.to_owned(),
+            imports: vec![format!("{error:#}")],
+        })?;
+        Ok(Linked { pre, digest: found.digest })
+    }
+
+    fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
+        if let Some(component) = self.cached(&found.digest) {
+            return Ok(component);
+        }
+        found.validate(path)?;
+        let code =
+            self.wasm.precompile_component(&found.bytes).map_err(|error| refused(path, &error))?;
+        if let Some(cache) = &self.cache {
+            cache.put(&found.digest, &code);
+        }
+        self.deserialize(&code).map_err(|error| refused(path, &error))
+    }
+
+    fn cached(&self, digest: &str) -> Option<Component> {
+        let code = self.cache.as_ref()?.get(digest)?;
+        match self.deserialize(&code) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(
+                    digest,
+                    error = format!("{error:#}"),
+                    "cached component not used: compiling it anew"
+                );
+                None
+            }
+        }
+    }
+
+    #[expect(unsafe_code, reason = "compiled components can only be loaded this way")]
+    fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
+        // SAFETY: `code` must come from this engine's compiler, unchanged. It either
+        // just did, or `Cache` read it from a file that only this user can write,
+        // whose digest it has compared; wasmtime compares version and settings.
+        unsafe { Component::deserialize(&self.wasm, code) }
+    }
+}
+
+impl Plugin {
+    /// Makes one instance and drops it.
+    async fn try_start(&self) -> Result<(), CallError> {
+        let _permit = self.permit().await?;
+        let _ticking = self.engine.shared.ticker.enter();
+        let mut instance = self.fresh();
+        instance.begin("(start)");
+        let limit = self.limits.timeout.max(FIRST_START);
+        match timeout(limit, instance.start(&self.pre)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.broken(&error, &instance)),
+            Err(_) => Err(CallError::Timeout(limit)),
+        }
+    }
+}
+
+fn refused(path: &Path, error: &wasmtime::Error) -> LoadError {
+    LoadError::Compile { path: path.to_owned(), message: format!("{error:#}") }
+}
