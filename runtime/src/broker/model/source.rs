@@ -1,0 +1,100 @@
+//! A source of the model: hands messages over when it is asked for the next.
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{Broker, Delivery};
+use crate::{broker, event::Event};
+
+/// One plugin's deliveries.
+#[derive(Debug)]
+pub struct Source {
+    broker: Broker,
+    kind: Kind,
+    changes: watch::Receiver<u64>,
+    allowed: usize,
+    is_stopping: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// The consumer's stream and name.
+    Stream((String, String)),
+    Core(mpsc::Receiver<Event>),
+}
+
+impl Source {
+    pub(super) fn new(broker: Broker, kind: Kind, changes: watch::Receiver<u64>) -> Source {
+        Source { broker, kind, changes, allowed: 0, is_stopping: false }
+    }
+
+    async fn next_stored(&mut self) -> Option<Delivery> {
+        let Kind::Stream(key) = &self.kind else { return None };
+        loop {
+            self.changes.mark_unchanged();
+            if self.is_stopping {
+                return None;
+            }
+            let until = match self.allowed {
+                0 => None,
+                _ => match self.broker.lock().next(key) {
+                    Ok(event) => {
+                        self.allowed -= 1;
+                        let durable = Some(key.1.clone());
+                        return Some(Delivery::new(self.broker.clone(), event, durable));
+                    }
+                    Err(until) => until,
+                },
+            };
+            wait(&mut self.changes, until).await;
+        }
+    }
+
+    async fn next_core(&mut self) -> Option<Delivery> {
+        let Kind::Core(queue) = &mut self.kind else { return None };
+        if self.allowed == 0 && !(queue.is_closed() && queue.is_empty()) {
+            std::future::pending::<()>().await;
+        }
+        let event = queue.recv().await?;
+        self.allowed = self.allowed.saturating_sub(1);
+        Some(Delivery::new(self.broker.clone(), event, None))
+    }
+}
+
+/// Until something changes or `until` is reached.
+async fn wait(changes: &mut watch::Receiver<u64>, until: Option<Instant>) {
+    let timer = async {
+        match until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Ok(()) = changes.changed() => {}
+        () = timer => {}
+    }
+}
+
+impl broker::Source for Source {
+    type Delivery = Delivery;
+
+    fn allow(&mut self, n: usize) {
+        self.allowed = self.allowed.saturating_add(n);
+    }
+
+    async fn next(&mut self) -> Option<Delivery> {
+        match self.kind {
+            Kind::Stream(_) => self.next_stored().await,
+            Kind::Core(_) => self.next_core().await,
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.is_stopping = true;
+        if let Kind::Core(queue) = &mut self.kind {
+            queue.close();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! One inbox of a source: opened after stream and consumer were looked at, and
+//! what is asked of the server through it.
+//!
+//! When to open one and what comes of it: `pull`.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Subscriber;
+use serde_json::json;
+use tokio::task::yield_now;
+
+use super::{
+    Broker,
+    consumer::Durable,
+    stream,
+    suspect::{Findings, Search},
+};
+use crate::broker::SetupError;
+
+/// How long the server keeps a request that it cannot fill.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// How often the server shows that it is there. At most half of [`EXPIRES`].
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// One inbox, and what was true when it was opened.
+pub(super) struct Line {
+    pub(super) inbox: String,
+    pub(super) subscriber: Subscriber,
+    /// When the stream was made, in nanoseconds since 1970.
+    pub(super) created: i64,
+    /// Up to this sequence all is settled.
+    pub(super) floor: u64,
+    /// The number of connections made until then: another number, another connection.
+    pub(super) connects: u64,
+}
+
+impl Line {
+    /// Checks stream and consumer and opens an inbox. `before`: when the stream was
+    /// made and up to where all was settled, when they were last seen. `search`: for
+    /// what broke the connection.
+    pub(super) async fn open(
+        broker: Broker,
+        durable: Arc<Durable>,
+        before: Option<(i64, u64)>,
+        search: Option<Search>,
+    ) -> Result<(Line, Findings), SetupError> {
+        let connects = broker.inner.connects();
+        let created = stream::created(&broker.known_stream(&durable.stream).await?);
+        // A stream of the same name that was made anew is read from its beginning.
+        let resume_after = before.map(|(before, floor)| if before == created { floor } else { 0 });
+        let info = broker.ensure_consumer(&durable, resume_after).await?;
+        let search = search.filter(|_| before.is_some_and(|(before, _)| before == created));
+        let findings = match search {
+            Some(search) => search.run(&broker, &durable, &info).await,
+            None => Findings::default(),
+        };
+        let inbox = broker.inner.client().new_inbox();
+        let subscriber = broker.listen(format!("{inbox}.*"), None).await?;
+        let floor = info.ack_floor.stream_sequence;
+        Ok((Line { inbox, subscriber, created, floor, connects }, findings))
+    }
+}
+
+/// Asks the server for `n` deliveries, if they are few not at once. The inbox
+/// says how many, so that a status without a count can be read.
+pub(super) async fn ask(
+    broker: &Broker,
+    durable: &Durable,
+    inbox: &str,
+    (n, is_few): (usize, bool),
+) -> Result<(), String> {
+    if is_few {
+        yield_now().await;
+    }
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", durable.stream, durable.name);
+    let request = json!({
+        "batch": n,
+        "expires": u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX),
+        "idle_heartbeat": u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
+    });
+    let request = request.to_string().into();
+    let client = broker.inner.client();
+    let sent = client.publish_with_reply(subject, format!("{inbox}.{n}"), request);
+    sent.await.map_err(|error| error.to_string())
+}
