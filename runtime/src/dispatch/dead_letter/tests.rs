@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    broker::DecodeError, dispatch::Publishing, event::Position, manifest::Retry, plugin::CallError,
+};
+
+fn plan() -> Plan {
+    Plan {
+        host: "orders".to_owned(),
+        plugin: "price".to_owned(),
+        digest: "sha256:abc".to_owned(),
+        concurrency: 1,
+        ack_wait: Duration::from_secs(30),
+        retry: Retry { attempts: 5, first: Duration::ZERO, max: Duration::ZERO },
+        publishing: Publishing { allowed: Vec::new(), stored: Vec::new(), max_message: 8192 },
+        dead_letters: None,
+        drain: Duration::ZERO,
+        seed: 0,
+    }
+}
+
+fn event(subject: &str) -> Event {
+    let header = |name: &str| Header { name: name.to_owned(), value: "v".to_owned() };
+    Event {
+        id: "e".to_owned(),
+        subject: subject.to_owned(),
+        headers: vec![header("Colour"), header("Nats-Msg-Id"), header("pelton-dlq-reason")],
+        payload: Bytes::from_static(b"\xff\0"),
+        reply_to: None,
+        time_ms: 1_700_000_000_123,
+        attempt: 5,
+        position: Some(Position { stream: "ORDERS".to_owned(), stream_created: 7, sequence: 42 }),
+    }
+}
+
+fn trap(reason: &str) -> Failure {
+    let backtrace = Some("0: inner\n1: handle".to_owned());
+    CallError::Trap { reason: reason.to_owned(), backtrace }.into()
+}
+
+fn to(source_keeps: bool) -> DeadLetters {
+    let (stream, prefix) = ("DEAD".to_owned(), "dead.orders".to_owned());
+    DeadLetters { stream, prefix, source_keeps }
+}
+
+fn record(subject: &str, failure: &Failure) -> Message {
+    to(true).record(&plan(), &event(subject), failure, 1_700_000_001_000).unwrap()
+}
+
+fn value<'a>(message: &'a Message, name: &str) -> &'a str {
+    let header = message.headers.iter().find(|header| header.name == name);
+    header.map_or("(missing)", |header| header.value.as_str())
+}
+
+#[test]
+fn the_record_has_the_event_and_the_circumstances() {
+    let record = record("orders.new", &trap("unreachable"));
+    assert_eq!(record.subject, "dead.orders.price.orders.new");
+    assert_eq!(&record.payload[..], b"\xff\0");
+    for (name, expected) in [
+        ("Colour", "v"),
+        ("Pelton-Original-Nats-Msg-Id", "v"),
+        ("Pelton-Original-pelton-dlq-reason", "v"),
+        ("Pelton-Dlq-Reason", "trap"),
+        ("Pelton-Dlq-Error", "the handler trapped: unreachable"),
+        ("Pelton-Dlq-Backtrace", "0: inner | 1: handle"),
+        ("Pelton-Dlq-Published-At", "2023-11-14T22:13:20.123Z"),
+        ("Pelton-Dlq-Failed-At", "2023-11-14T22:13:21.000Z"),
+        ("Pelton-Dlq-Sequence", "42"),
+    ] {
+        assert_eq!(value(&record, name), expected, "{name}");
+    }
+    assert!(!record.headers.iter().any(|header| header.name.starts_with("Nats-")));
+}
+
+#[test]
+fn the_same_event_makes_the_same_record_id() {
+    let (first, second) = (record("a", &trap("x")), record("a", &trap("y")));
+    assert_eq!(first.keep, second.keep);
+}
+
+#[test]
+fn hostile_texts_become_header_values() {
+    let record = record("a.*.>.é\u{7}", &trap("a\r\nNats-Msg-Id: x\u{1b}[31m"));
+    assert_eq!(record.subject, "dead.orders.price.a._._.__");
+    for header in &record.headers {
+        assert!(!header.value.chars().any(char::is_control), "{header:?}");
+    }
+}
+
+#[test]
+fn long_texts_are_cut_at_a_character() {
+    let record = record("a", &trap(&"ü".repeat(10_000)));
+    let error = value(&record, "Pelton-Dlq-Error");
+    assert!(error.len() < MAX_ERROR + 8 && error.ends_with('…'), "{} bytes", error.len());
+}
+
+#[test]
+fn a_long_subject_is_cut_in_the_subject_and_whole_in_the_header() {
+    let long = vec!["token"; 600].join(".");
+    let record = record(&long, &trap("x"));
+    assert!(record.subject.len() < 300 && !record.subject.ends_with('.'), "{}", record.subject);
+    assert_eq!(value(&record, "Pelton-Dlq-Subject"), long);
+}
+
+#[test]
+fn what_does_not_fit_loses_its_details_first_and_its_payload_last() {
+    let sized = |payload: usize, source_keeps: bool| {
+        let event = Event { payload: vec![0; payload].into(), ..event("a") };
+        to(source_keeps).record(&plan(), &event, &trap(&"x".repeat(1000)), 0)
+    };
+    let (whole, lean) = (sized(100, false).unwrap(), sized(7000, false).unwrap());
+    assert_eq!(value(&whole, "Pelton-Dlq-Backtrace"), "0: inner | 1: handle");
+    assert_eq!(value(&lean, "Pelton-Dlq-Backtrace"), "(missing)");
+    assert_eq!((lean.payload.len(), value(&lean, "Colour")), (7000, "v"));
+    assert!(value(&lean, "Pelton-Dlq-Error").len() < 200);
+
+    let reference = sized(8192, true).unwrap();
+    assert!(reference.payload.is_empty());
+    assert_eq!(value(&reference, "Pelton-Dlq-Payload-Left-In-Stream"), "8192");
+    assert_eq!(value(&reference, "Pelton-Dlq-Sequence"), "42");
+    assert_eq!(sized(8192, false), None, "the payload would be lost");
+}
+
+#[test]
+fn headers_that_could_not_be_read_are_kept_whole_and_can_be_decoded() {
+    let unreadable = |block: Vec<u8>| {
+        let event = Box::new(event("a"));
+        Failure::from(DecodeError { detail: "odd".to_owned(), event, headers: block.into() })
+    };
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    let whole = record("a", &unreadable(all_bytes.clone()));
+    assert_eq!(value(&whole, "Pelton-Dlq-Reason"), "decode");
+    assert_eq!(value(&whole, "Colour"), "v");
+    let text = value(&whole, "Pelton-Malformed-Headers");
+    assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
+    assert_eq!(decoded(text), all_bytes);
+
+    let sized = |payload: usize| {
+        let event = Event { payload: vec![0; payload].into(), ..event("a") };
+        let record = to(false).record(&plan(), &event, &unreadable(all_bytes.clone()), 0)?;
+        assert_eq!(record.payload.len(), payload);
+        Some(record)
+    };
+    // Where the whole record is just too large, what is in the block goes first.
+    let lean = (6000..8192).filter_map(sized).find(|record| value(record, "Colour") != "v");
+    assert_eq!(value(&lean.unwrap(), "Pelton-Malformed-Headers"), text);
+}
+
+/// Percent-encoding read back.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = text.bytes();
+    let digit = |byte: Option<u8>| char::from(byte.unwrap()).to_digit(16).unwrap() as u8;
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let encoded = byte == b'%';
+        decoded.push(if encoded { digit(bytes.next()) * 16 + digit(bytes.next()) } else { byte });
+    }
+    decoded
+}
+
+#[test]
+fn a_time_beyond_the_calendar_is_a_number() {
+    assert_eq!(timestamp(u64::MAX), u64::MAX.to_string());
+    assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
+}

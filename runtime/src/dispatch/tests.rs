@@ -1,0 +1,347 @@
+//! The dispatcher on the model of JetStream, with time that passes at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    broker::{
+        From, Subscription,
+        model::{self, Fault},
+    },
+    event::Output,
+    manifest::{Ack, Discard, Retention, Start, Storage, Stream},
+    plugin::CallError,
+    subject::Pattern,
+    telemetry::Metrics,
+};
+
+const ACK_WAIT: Duration = Duration::from_secs(30);
+const ATTEMPTS: u32 = 4;
+
+/// Does what the payload says, and counts what runs at once.
+#[derive(Clone, Default)]
+struct Script {
+    running: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    runs: Arc<AtomicUsize>,
+}
+
+impl Handler for Script {
+    async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(running, Ordering::Relaxed);
+        let _left = Left(&self.running);
+        let text = String::from_utf8_lossy(&event.payload).into_owned();
+        let mut words = text.split(' ');
+        match (words.next(), words.next().and_then(|word| word.parse::<u64>().ok())) {
+            (Some("panic"), _) if event.attempt == 1 => panic!("asked to"),
+            (Some("sleep"), Some(seconds)) => sleep(Duration::from_secs(seconds)).await,
+            (Some("fail"), Some(n)) if u64::from(event.attempt) <= n => {
+                return Err(CallError::Retry { reason: text, after: None });
+            }
+            (Some("reject"), _) => return Err(CallError::Reject { reason: text }),
+            (Some("elsewhere"), _) => return Ok(vec![output("elsewhere", 0, event)]),
+            _ => {}
+        }
+        Ok(vec![output("out.a", 0, event), output("out.b", 1, event)])
+    }
+}
+
+/// Counts down whatever happens.
+struct Left<'a>(&'a AtomicUsize);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn output(subject: &str, index: usize, event: &Event) -> Output {
+    let position = event.position.as_ref().unwrap();
+    let payload = format!("{}.{index}", position.sequence).into();
+    Output { subject: subject.to_owned(), headers: Vec::new(), payload }
+}
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+fn stream(subject: &str) -> Stream {
+    Stream {
+        subjects: vec![pattern(subject)],
+        retention: Retention::Limits,
+        storage: Storage::Memory,
+        replicas: 1,
+        max_age: None,
+        max_bytes: None,
+        max_messages: None,
+        max_message_size: None,
+        discard: Discard::Old,
+        duplicate_window: Duration::from_secs(3600),
+    }
+}
+
+/// A dispatcher at work on a model of JetStream.
+struct World {
+    broker: model::Broker,
+    script: Script,
+    metrics: Metrics,
+    stop: CancellationToken,
+    host: tokio::task::JoinHandle<Drained>,
+}
+
+impl World {
+    async fn start(payloads: &[String], concurrency: usize, faults: &[Fault]) -> World {
+        let broker = filled(payloads).await;
+        faults.iter().for_each(|fault| broker.inject(*fault));
+        World::on(broker, concurrency).await
+    }
+
+    async fn on(broker: model::Broker, concurrency: usize) -> World {
+        let (script, metrics) = (Script::default(), Metrics::new());
+        let dispatcher = Dispatcher::new(
+            broker.clone(),
+            script.clone(),
+            plan(concurrency),
+            Admission::new(1024, 1 << 30),
+            metrics.plugin("p"),
+        );
+        let source = broker.subscribe(subscription(concurrency)).await.unwrap();
+        let stop = CancellationToken::new();
+        let host = tokio::spawn(dispatcher.run(source, stop.clone()));
+        World { broker, script, metrics, stop, host }
+    }
+
+    /// Lets time pass until every event is settled; at most an hour of it.
+    async fn settled(&self) {
+        let all = async {
+            while self.broker.backlog("IN", "h-p") != Some((0, 0)) {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let hour = Duration::from_secs(3600);
+        timeout(hour, all).await.expect("everything settles within an hour");
+    }
+
+    async fn end(self) -> Drained {
+        self.stop.cancel();
+        self.host.await.unwrap()
+    }
+
+    fn payloads(&self, name: &str) -> Vec<String> {
+        let stored = self.broker.stored(name);
+        stored.iter().map(|m| String::from_utf8_lossy(&m.payload).into_owned()).collect()
+    }
+}
+
+/// A model with the streams of these tests and events in `IN`.
+async fn filled(payloads: &[String]) -> model::Broker {
+    let broker = model::Broker::new();
+    for (name, subject) in [("IN", "in.>"), ("OUT", "out.>"), ("DEAD", "dead.>")] {
+        broker.make_stream(name, &stream(subject));
+    }
+    for (index, payload) in payloads.iter().enumerate() {
+        let keep = Keep::Stored { id: format!("in {index}"), stream: None };
+        let (subject, payload) = ("in.x".to_owned(), Bytes::from(payload.clone()));
+        let message = Message { subject, headers: Vec::new(), payload, keep };
+        broker.publish(&message).await.unwrap();
+    }
+    broker
+}
+
+fn plan(concurrency: usize) -> Plan {
+    let keeper = Keeper { stream: "OUT".into(), max_message: None };
+    let out = vec![(pattern("out.>"), keeper)];
+    Plan {
+        host: "h".to_owned(),
+        plugin: "p".to_owned(),
+        digest: "d".to_owned(),
+        concurrency,
+        ack_wait: ACK_WAIT,
+        retry: manifest::Retry {
+            attempts: ATTEMPTS,
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(8),
+        },
+        publishing: Publishing {
+            allowed: vec![(pattern("out.>"), Rule::Stored)],
+            stored: out,
+            max_message: 1 << 20,
+        },
+        dead_letters: Some(DeadLetters {
+            stream: "DEAD".to_owned(),
+            prefix: "dead.h".to_owned(),
+            source_keeps: true,
+        }),
+        drain: Duration::from_secs(10),
+        seed: 1,
+    }
+}
+
+fn subscription(concurrency: usize) -> Subscription {
+    Subscription {
+        host: "h".to_owned(),
+        plugin: "p".to_owned(),
+        subjects: vec![pattern("in.>")],
+        from: From::Stream {
+            stream: "IN".to_owned(),
+            ack_wait: ACK_WAIT,
+            max_deliver: 1000,
+            start: Start::All,
+            ack: Ack::Plain,
+        },
+        max_in_flight: concurrency,
+    }
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// The oracle: each event is done, once, or dead, once, as its payload says.
+fn assert_accounted(world: &World, payloads: &[String], seed: u64) {
+    let mut expected = BTreeSet::new();
+    let mut dead = BTreeMap::new();
+    for (sequence, payload) in (1..).zip(payloads) {
+        let hopeless = format!("fail {ATTEMPTS}");
+        if ["reject", "elsewhere", &hopeless].contains(&payload.as_str()) {
+            *dead.entry(payload.clone()).or_insert(0) += 1;
+        } else {
+            expected.extend([format!("{sequence}.0"), format!("{sequence}.1")]);
+        }
+    }
+    let out = world.payloads("OUT");
+    let distinct: BTreeSet<_> = out.iter().cloned().collect();
+    assert_eq!(distinct.len(), out.len(), "seed {seed}: an output is there twice");
+    assert_eq!(distinct, expected, "seed {seed}: outputs are lost or made up");
+    let mut buried = BTreeMap::new();
+    for payload in world.payloads("DEAD") {
+        *buried.entry(payload).or_insert(0) += 1;
+    }
+    assert_eq!(buried, dead, "seed {seed}: dead letters");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_ends_as_it_should() {
+    let payloads = texts(&["ok", "fail 2", "reject", "elsewhere", "fail 4", "sleep 100", "panic"]);
+    let world = World::start(&payloads, 3, &[]).await;
+    world.settled().await;
+    assert_accounted(&world, &payloads, 0);
+    let counted = world.metrics.render();
+    for line in [
+        "pelton_events_done_total{plugin=\"p\"} 4",
+        "pelton_events_rejected_total{plugin=\"p\"} 1",
+        "pelton_outputs_refused_total{plugin=\"p\"} 1",
+        "pelton_events_retried_total{plugin=\"p\"} 5",
+        "pelton_host_panics_total{plugin=\"p\"} 1",
+        "pelton_inflight_events{plugin=\"p\"} 0",
+    ] {
+        assert!(counted.contains(line), "no `{line}` in\n{counted}");
+    }
+    assert_eq!(world.end().await, Drained::Settled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_run_at_once_than_there_are_slots() {
+    let world = World::start(&vec!["sleep 5".to_owned(); 40], 3, &[]).await;
+    world.settled().await;
+    assert_eq!(world.script.most.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_beyond_the_ack_wait_is_not_delivered_again() {
+    let world = World::start(&texts(&["sleep 300"]), 1, &[]).await;
+    world.settled().await;
+    assert_eq!(world.script.runs.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publish_that_is_not_answered_is_repeated_under_its_id() {
+    use Fault::{PublishLost, PublishUnanswered, PublishUnavailable};
+    let faults = [PublishUnanswered, PublishLost, PublishUnavailable, PublishUnanswered];
+    let payloads = texts(&["ok", "ok"]);
+    let world = World::start(&payloads, 1, &faults).await;
+    world.settled().await;
+    assert_accounted(&world, &payloads, 0);
+    assert_eq!(world.script.runs.load(Ordering::Relaxed), 2, "the handler ran again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_costs_a_run_and_no_output() {
+    let payloads = texts(&["ok"]);
+    let world = World::start(&payloads, 1, &[Fault::SettleLost]).await;
+    world.settled().await;
+    assert_accounted(&world, &payloads, 0);
+    assert_eq!(world.script.runs.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_never_answered_is_not_run_for_ever() {
+    let broker = filled(&texts(&["ok"])).await;
+    // Crashes, as the server sees them: delivered, never answered.
+    for _ in 0..ATTEMPTS + manifest::Retry::CRASH_ALLOWANCE {
+        let mut source = broker.subscribe(subscription(1)).await.unwrap();
+        source.allow(1);
+        drop(source.next().await);
+        sleep(ACK_WAIT * 2).await;
+    }
+    let world = World::on(broker, 1).await;
+    world.settled().await;
+    assert_eq!(world.script.runs.load(Ordering::Relaxed), 0);
+    let dead = world.broker.stored("DEAD");
+    let reason = dead[0].headers.iter().find(|header| header.name == "Pelton-Dlq-Reason");
+    assert_eq!(reason.unwrap().value, "crash-loop");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
+    let world = World::start(&vec!["sleep 5".to_owned(); 10], 2, &[]).await;
+    sleep(Duration::from_secs(1)).await;
+    let broker = world.broker.clone();
+    assert_eq!(world.end().await, Drained::Settled);
+    assert_eq!(broker.backlog("IN", "h-p"), Some((8, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_at_its_deadline() {
+    let world = World::start(&texts(&["sleep 500", "sleep 500"]), 2, &[]).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.end().await, Drained::Left(2));
+}
+
+/// Any mix of events and faults, stopped and started again: nothing lost,
+/// nothing twice.
+#[tokio::test(start_paused = true)]
+async fn accounts_hold_for_any_seed() {
+    for seed in 0..300 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let kinds = ["ok", "fail 1", "fail 2", "reject", "elsewhere", "sleep 50", "panic"];
+        let mut pick = |n: usize| random.random_range(0..n);
+        let payloads: Vec<_> = (0..30).map(|_| kinds[pick(kinds.len())].to_owned()).collect();
+        use Fault::{PublishLost, PublishUnanswered, PublishUnavailable, SettleLost};
+        let faults = [PublishLost, PublishUnanswered, PublishUnavailable, SettleLost];
+        // Each loss of an answer burns an attempt: fewer than would make a
+        // sound event look like one that ends the process.
+        let mut losses = 0;
+        let mut faults: Vec<_> = (0..20).map(|_| faults[pick(faults.len())]).collect();
+        faults.retain(|fault| {
+            losses += usize::from(*fault == SettleLost);
+            *fault != SettleLost || losses == 1
+        });
+        let concurrency = 1 + pick(8);
+        let first = World::start(&payloads, concurrency, &faults).await;
+        sleep(Duration::from_secs(pick(60) as u64)).await;
+        let broker = first.broker.clone();
+        first.end().await;
+        let second = World::on(broker, concurrency).await;
+        second.settled().await;
+        assert_accounted(&second, &payloads, seed);
+        second.end().await;
+    }
+}
