@@ -1,0 +1,92 @@
+//! The command line: one file a verb. Parses, calls the library, prints.
+//!
+//! The only module that knows arguments, signals and exit codes.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod completions;
+mod componentize;
+mod inspect;
+mod logging;
+mod report;
+mod run;
+mod schema;
+mod signals;
+
+/// How a verb ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// It did what it was asked to do.
+    Ok,
+    /// It failed at run time.
+    Failed,
+    /// The manifest or the arguments are wrong: nothing was started.
+    Usage,
+}
+
+/// Event processing for NATS with sandboxed WebAssembly handlers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pelton",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 it worked, 1 it failed, 2 the arguments or the manifest are wrong.\n\n\
+        Examples:\n  \
+        pelton check                 find what is wrong with ./pelton.toml\n  \
+        pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
+        pelton inspect price.wasm    what a component exports and needs"
+)]
+struct Cli {
+    #[command(flatten)]
+    logging: logging::Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Inspect(inspect::Arguments),
+    Componentize(componentize::Arguments),
+    Schema(schema::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Parses the arguments and does what they say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(problem) = logging::start(&cli.logging) {
+        report::error(&problem);
+        return Exit::Usage.into();
+    }
+    let outcome = match cli.verb {
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Check(arguments) => check::run(arguments),
+        Verb::Inspect(arguments) => inspect::run(arguments),
+        Verb::Componentize(arguments) => componentize::run(arguments),
+        Verb::Schema(arguments) => schema::run(arguments),
+        Verb::Completions(arguments) => completions::run(arguments),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) if report::is_broken_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            report::error(&error);
+            Exit::Failed.into()
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        match exit {
+            Exit::Ok => ExitCode::SUCCESS,
+            Exit::Failed => ExitCode::from(1),
+            Exit::Usage => ExitCode::from(2),
+        }
+    }
+}

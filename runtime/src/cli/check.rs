@@ -1,0 +1,107 @@
+//! `pelton check`: what is wrong with a manifest, without and with a server.
+
+use std::{
+    io::{IsTerminal as _, stderr},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use pelton::{
+    host::{self, Finding, Mode, Provision, Unreachable},
+    manifest::{Environment, Look, Manifest, Problems},
+    plugin,
+};
+
+use super::{Exit, report};
+
+/// Find what is wrong with a manifest, all of it at once
+///
+/// Without --connect: everything that can be known without a server, the components included. With
+/// it: also streams and consumers, compared with the manifest. Nothing is made or changed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pelton check\n  \
+    pelton check deploy/orders.toml --connect --nats-url nats://nats:4222")]
+pub struct Arguments {
+    /// The manifest, or the folder it is in
+    #[arg(default_value = "pelton.toml")]
+    manifest: PathBuf,
+    /// Compare streams and consumers on the server with the manifest
+    #[arg(long)]
+    connect: bool,
+    /// Servers to connect to, instead of those in the manifest; several are separated by commas
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PELTON_NATS_URL",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    nats_url: Vec<String>,
+}
+
+/// Checks and says what was found.
+pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Some(manifest) = load(&arguments.manifest, &arguments.nats_url)? else {
+        return Ok(Exit::Usage);
+    };
+    if arguments.connect {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let found = runtime.block_on(compare(&manifest))?;
+        if !found.is_empty() {
+            report::note(&findings(&manifest, found));
+            return Ok(Exit::Usage);
+        }
+    }
+    report::text(&summary(&manifest, &arguments))?;
+    Ok(Exit::Ok)
+}
+
+/// The manifest at `path`, which is complete and valid; `None` after its
+/// problems have been printed.
+pub fn load(path: &Path, urls: &[String]) -> anyhow::Result<Option<Manifest>> {
+    match Manifest::load(path, &Environment::process(), plugin::check_component) {
+        Ok(mut manifest) => {
+            if !urls.is_empty()
+                && let Err(problem) = manifest.override_url(&urls.join(","))
+            {
+                report::error(&anyhow::anyhow!("--nats-url: {problem}"));
+                return Ok(None);
+            }
+            Ok(Some(manifest))
+        }
+        Err(problems) => {
+            report::note(&problems.render(look()));
+            Ok(None)
+        }
+    }
+}
+
+/// What was found on the server, at the places of the manifest that ask for it.
+pub fn findings(manifest: &Manifest, findings: Vec<Finding>) -> String {
+    let problem = |Finding { key, what, problem }: Finding| manifest.problem(&key, what, problem);
+    Problems::new(manifest, findings.into_iter().map(problem).collect()).render(look())
+}
+
+async fn compare(manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {
+    let broker = host::connect(manifest, Unreachable::Fail).await?;
+    let provision = Provision::survey(&broker, manifest, Mode::Compare).await?;
+    Ok(provision.findings().to_vec())
+}
+
+fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
+    let n_plugins = manifest.plugins.len();
+    let plugins = if n_plugins == 1 { "plugin" } else { "plugins" };
+    let compared = if arguments.connect { "; the server agrees" } else { "" };
+    format!("{}: {n_plugins} {plugins}, no problems{compared}\n", arguments.manifest.display())
+}
+
+fn look() -> Look {
+    match (stderr().is_terminal(), terminal_size::terminal_size_of(stderr())) {
+        (true, Some((width, _))) => {
+            let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            Look::Terminal { width: width.0.into(), colour }
+        }
+        _ => Look::Plain,
+    }
+}

@@ -1,0 +1,131 @@
+//! `pelton inspect`: what a component is, exports and needs.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use clap::Args;
+use pelton::plugin::{self, Access, Inspection};
+
+use super::{Exit, report};
+
+/// Show what a component exports, imports and would have to be granted
+///
+/// Nothing of it is run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pelton inspect price.wasm\n  \
+    pelton inspect price.wasm --wit > price.wit\n  \
+    pelton inspect price.wasm --json | jq .digest")]
+pub struct Arguments {
+    /// The component
+    component: PathBuf,
+    /// Print its world in WIT, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    wit: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the component and prints what it is.
+pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { component, wit, json } = arguments;
+    let inspection =
+        plugin::inspect(&component).with_context(|| format!("inspect {}", component.display()))?;
+    let text = match (wit, json) {
+        (true, _) => inspection.world,
+        (_, true) => format!("{:#}\n", as_json(&inspection)),
+        _ => as_text(&component, &inspection)?,
+    };
+    report::text(&text)?;
+    Ok(Exit::Ok)
+}
+
+fn as_text(path: &Path, inspection: &Inspection) -> anyhow::Result<String> {
+    let mut text = String::new();
+    writeln!(text, "{}", path.display())?;
+    let contract = inspection.contract.as_deref().unwrap_or("none: it cannot be a plugin");
+    writeln!(text, "  contract  {contract}")?;
+    writeln!(text, "  size      {}", ByteSize(inspection.size))?;
+    writeln!(text, "  digest    sha256:{}", inspection.digest)?;
+    for producer in &inspection.producers {
+        let line = format!("{} {} {}", producer.field, producer.name, producer.version);
+        writeln!(text, "  made by   {}", line.trim_end())?;
+    }
+    for memory in &inspection.memories {
+        let maximum = memory
+            .maximum
+            .map_or("the plugin's limit".to_owned(), |maximum| ByteSize(maximum).to_string());
+        writeln!(text, "  memory    {} at the start, up to {maximum}", ByteSize(memory.initial))?;
+    }
+    section(&mut text, "exports", inspection.exports.iter().map(|name| (name.as_str(), "")))?;
+    let imports = inspection.imports.iter().map(|import| (&*import.name, says(import.access)));
+    section(&mut text, "imports", imports)?;
+    writeln!(text, "\nin the manifest\n{}", grants(inspection))?;
+    Ok(text)
+}
+
+fn section<'a>(
+    text: &mut String,
+    title: &str,
+    lines: impl Iterator<Item = (&'a str, &'a str)>,
+) -> anyhow::Result<()> {
+    writeln!(text, "\n{title}")?;
+    let mut n_lines = 0;
+    for (name, remark) in lines {
+        writeln!(text, "{}", format!("  {name:<44} {remark}").trim_end())?;
+        n_lines += 1;
+    }
+    if n_lines == 0 {
+        writeln!(text, "  nothing")?;
+    }
+    Ok(())
+}
+
+fn says(access: Access) -> &'static str {
+    match access {
+        Access::Served => "open to every plugin",
+        Access::Denied => "answers that there is nothing: not granted in this version",
+        Access::Unknown => "unknown: the component cannot be loaded",
+    }
+}
+
+fn grants(inspection: &Inspection) -> &'static str {
+    let any = |access| inspection.imports.iter().any(|import| import.access == access);
+    match (inspection.contract.is_some(), any(Access::Unknown), any(Access::Denied)) {
+        (false, _, _) => "  it cannot be used: it does not export pelton:events/handler@0.1.0",
+        (_, true, _) => "  it cannot be used: the host does not serve all that it imports",
+        (_, _, true) => {
+            "  nothing to grant: what is denied above is linked and answers with errors"
+        }
+        (_, _, false) => "  nothing to grant",
+    }
+}
+
+fn as_json(inspection: &Inspection) -> serde_json::Value {
+    let imports = inspection
+        .imports
+        .iter()
+        .map(|import| serde_json::json!({ "name": import.name, "access": says(import.access) }));
+    let producers = inspection.producers.iter().map(|producer| {
+        serde_json::json!({
+            "field": producer.field, "name": producer.name, "version": producer.version,
+        })
+    });
+    serde_json::json!({
+        "contract": inspection.contract,
+        "size": inspection.size,
+        "digest": format!("sha256:{}", inspection.digest),
+        "exports": inspection.exports,
+        "imports": imports.collect::<Vec<_>>(),
+        "producers": producers.collect::<Vec<_>>(),
+        "memories": inspection.memories.iter().map(|memory| serde_json::json!({
+            "initial": memory.initial, "maximum": memory.maximum,
+        })).collect::<Vec<_>>(),
+        "world": inspection.world,
+    })
+}
