@@ -1,0 +1,92 @@
+//! What is not a plugin is refused with an error that says which it is.
+
+use std::{fs, path::Path};
+
+use crate::harness::{Finished, Project, guest, verb};
+
+fn check(bytes: &[u8]) -> String {
+    let project = Project::new("[plugins.p]\ncomponent = \"p.wasm\"\nsubscribe = [\"in\"]\n");
+    fs::write(project.path().join("p.wasm"), bytes).unwrap();
+    let Finished { status, stderr, .. } = verb(project.path(), &["check"]);
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("pelton.toml:2"), "no place in: {stderr}");
+    stderr
+}
+
+#[track_caller]
+fn assert_says(message: &str, words: &[&str]) {
+    let flat = message.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+    for word in words {
+        assert!(flat.to_lowercase().contains(word), "no {word:?} in: {message}");
+    }
+}
+
+#[test]
+fn an_empty_file() {
+    assert_says(&check(b""), &["empty"]);
+}
+
+#[test]
+fn a_text_file() {
+    assert_says(&check(b"hello, this is text\n"), &["not", "wasm"]);
+}
+
+#[test]
+fn a_native_binary() {
+    let elf = fs::read(env!("CARGO_BIN_EXE_pelton")).unwrap();
+    assert_says(&check(&elf[..4096]), &["elf"]);
+}
+
+#[test]
+fn a_truncated_component() {
+    let whole = fs::read(guest("echo")).unwrap();
+    for part in [9, 100, whole.len() / 2, whole.len() - 1] {
+        assert_says(&check(&whole[..part]), &["cut off at byte"]);
+    }
+}
+
+#[test]
+fn a_core_module() {
+    assert_says(&check(b"\0asm\x01\0\0\0"), &["core module", "componentize"]);
+}
+
+#[test]
+fn a_component_without_the_handler() {
+    assert_says(&check(b"\0asm\x0d\0\x01\0"), &["pelton:events/handler", "export"]);
+}
+
+#[test]
+fn every_flipped_byte_is_survived() {
+    let whole = fs::read(guest("echo")).unwrap();
+    let project = Project::new("[plugins.p]\ncomponent = \"p.wasm\"\nsubscribe = [\"in\"]\n");
+    let path = project.path().join("p.wasm");
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x55;
+        fs::write(&path, flipped).unwrap();
+        let Finished { status, stderr, .. } = verb(project.path(), &["check"]);
+        assert!(matches!(status.code(), Some(0 | 2)), "byte {at}: {status} {stderr}");
+        assert!(!stderr.contains("panicked"), "byte {at}: {stderr}");
+    }
+}
+
+#[test]
+fn inspect_says_what_a_component_is() {
+    let Finished { status, stdout, stderr } =
+        verb(Path::new("."), &["inspect", guest("echo").to_str().unwrap()]);
+    assert!(status.success(), "{stderr}");
+    assert_says(&stdout, &["pelton:events", "0.1.0", "sha256", "export", "import"]);
+}
+
+#[test]
+fn inspect_of_what_is_no_component_fails() {
+    let project = Project::new("");
+    let path = project.path().join("x.wasm");
+    fs::write(&path, "text").unwrap();
+    let finished = verb(project.path(), &["inspect", "x.wasm"]);
+    assert_eq!(finished.status.code(), Some(1));
+    assert_says(&finished.stderr, &["x.wasm", "not", "wasm"]);
+    let finished = verb(project.path(), &["inspect", "missing.wasm"]);
+    assert_eq!(finished.status.code(), Some(1));
+    assert_says(&finished.stderr, &["missing.wasm"]);
+}

@@ -1,0 +1,92 @@
+//! Every example works as its README says.
+
+use std::{collections::BTreeSet, process::Command};
+
+use crate::harness::{Daemon, Server, build_example, eventually, root};
+
+/// The orders that `make-events.py` prints.
+fn orders(count: usize) -> Vec<serde_json::Value> {
+    let script = root().join("examples/orders/make-events.py");
+    let printed =
+        Command::new("python3").arg(script).args(["--count", &count.to_string()]).output();
+    let printed = String::from_utf8(printed.unwrap().stdout).unwrap();
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ids(subject: &str, stored: &[crate::harness::Stored]) -> Vec<String> {
+    let of_subject = stored.iter().filter(|stored| stored.subject == subject);
+    of_subject
+        .map(|stored| serde_json::from_slice::<serde_json::Value>(&stored.payload).unwrap())
+        .map(|order| order["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_order_pipeline_accounts_for_every_order() {
+    const ORDERS: usize = 200;
+    let folder = root().join("examples/orders");
+    build_example(&folder);
+    let server = Server::start().await;
+    let logs = tempfile::tempdir().unwrap();
+    let manifest = folder.join("pelton.toml");
+    let arguments = [manifest.to_str().unwrap(), "--nats-url", &server.url()];
+    let mut daemon = Daemon::launch(logs.path(), &arguments);
+    daemon.ready().await;
+
+    let orders = orders(ORDERS);
+    let messages = orders.iter().map(|order| {
+        let subject = order["subject"].as_str().unwrap().to_owned();
+        (subject, order["payload"].to_string().into_bytes())
+    });
+    server.publish_all(messages).await;
+
+    let (accepted, review) = eventually("every order but the poison one is decided", async || {
+        let stored = server.stored("ORDERS").await;
+        let (accepted, review) = (ids("orders.accepted", &stored), ids("orders.review", &stored));
+        (accepted.len() + review.len() + 1 >= ORDERS).then_some((accepted, review))
+    })
+    .await;
+    let decided: BTreeSet<_> = accepted.iter().chain(&review).collect();
+    assert_eq!(decided.len(), ORDERS - 1, "an order was decided twice");
+    assert!(!review.is_empty() && accepted.len() > review.len());
+    let dead = server.stored("orders_DEAD_LETTERS").await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].header("Pelton-Dlq-Plugin"), Some("validate"));
+    assert!(daemon.metric("pelton_events_retried_total{plugin=\"price\"}").await >= 1.0);
+    server.settled("ORDERS", "orders-alert").await;
+    assert!(server.count("ALERTS").await > 0);
+}
+
+/// The first fenced block of `language` in the README.
+fn readme_block(language: &str) -> String {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_readmes_handler_and_manifest_fit_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let orders = root().join("examples/orders");
+    let read = |path: &str| std::fs::read_to_string(orders.join(path)).unwrap();
+    write("Cargo.toml", &read("Cargo.toml").replace("\"validate\"", ""));
+    write("Cargo.lock", &read("Cargo.lock"));
+    // Guests share a target folder, and there an example has a handler of this name.
+    let package = read("price/Cargo.toml").replace("name = \"price\"", "name = \"readme-price\"");
+    write("price/Cargo.toml", &package);
+    let wit = root().join("wit");
+    let handler = readme_block("rust").replace("path: \"wit\"", &format!("path: {wit:?}"));
+    write("price/src/lib.rs", &handler);
+    crate::harness::build(folder.path(), folder.path());
+    std::fs::rename(folder.path().join("readme-price.wasm"), folder.path().join("price.wasm"))
+        .unwrap();
+
+    write("pelton.toml", &readme_block("toml"));
+    let finished = crate::harness::verb(folder.path(), &["check"]);
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+}

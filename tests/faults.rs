@@ -1,0 +1,316 @@
+//! Crashes and lost connections, with exact accounting: nothing lost, nothing
+//! published twice.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::harness::{Project, Server, Stored, eventually};
+
+/// Every event `n` fans out into these three outputs, once.
+fn assert_exactly_once(stored: &[Stored], n_events: usize) {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for out in stored {
+        *counts.entry(format!("{} {}", out.subject, out.text())).or_default() += 1;
+    }
+    let twice: Vec<_> = counts.iter().filter(|(_, n)| **n != 1).collect();
+    assert!(twice.is_empty(), "published more than once: {twice:?}");
+    assert_eq!(counts.len(), n_events * FAN, "outputs are missing");
+}
+
+const FAN: usize = 3;
+
+/// Events for the guest `split`, each with its own number.
+fn events(n: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
+    (0..n).map(|n| {
+        ("in.x".to_owned(), format!(r#"{{"id":{n},"outputs":{FAN},"sleep-ms":2}}"#).into_bytes())
+    })
+}
+
+#[tokio::test]
+async fn killed_hosts_lose_and_repeat_nothing() {
+    const EVENTS: usize = 3_000;
+    let seed = seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let server = Server::start().await;
+    let project = Project::with_guest("split", "concurrency = 32");
+    server.stream("IN", &["in.>"]).await;
+    server.publish_all(events(EVENTS)).await;
+
+    let mut kills = 0;
+    let mut deduplicated = 0.0;
+    loop {
+        let mut daemon = project.run(&server).await;
+        let before = server.count("OUT").await;
+        let until = before + random.random_range(50..400);
+        let now = eventually("some events are handled", async || {
+            let now = server.count("OUT").await;
+            (now >= until || now as usize == EVENTS * FAN).then_some(now)
+        })
+        .await;
+        if now as usize == EVENTS * FAN {
+            server.settled("IN", "pelton-subject").await;
+            deduplicated += daemon.metric(DEDUPLICATED).await;
+            break;
+        }
+        deduplicated += daemon.metric(DEDUPLICATED).await;
+        daemon.kill();
+        kills += 1;
+    }
+
+    println!("seed {seed}: {kills} kills, {deduplicated} duplicates caught");
+    assert!(kills >= 10, "seed {seed}: only {kills} kills");
+    assert_exactly_once(&server.stored("OUT").await, EVENTS);
+    assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn a_server_killed_in_full_flow_loses_and_repeats_nothing() {
+    const EVENTS: usize = 3_000;
+    let seed = seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut server = Server::start().await;
+    let project = Project::with_guest("split", "concurrency = 32");
+    server.stream("IN", &["in.>"]).await;
+    server.publish_all(events(EVENTS)).await;
+    let daemon = project.run(&server).await;
+
+    let mut kills = 0;
+    loop {
+        let before = server.count("OUT").await;
+        let until = before + random.random_range(300..1_200);
+        let now = eventually("events flow again", async || {
+            let now = server.count("OUT").await;
+            (now >= until || now as usize == EVENTS * FAN).then_some(now)
+        })
+        .await;
+        if now as usize == EVENTS * FAN {
+            break;
+        }
+        server.restart().await;
+        kills += 1;
+    }
+
+    server.settled("IN", "pelton-subject").await;
+    assert!(kills >= 5, "seed {seed}: only {kills} kills");
+    assert_exactly_once(&server.stored("OUT").await, EVENTS);
+    assert!(daemon.metric("pelton_nats_reconnects_total").await >= f64::from(kills));
+    assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn an_unsettled_event_is_delivered_again_to_another_host() {
+    let server = Server::start().await;
+    let project = Project::with_guest("slow", "");
+    let mut first = project.run(&server).await;
+    server.publish("in.x", "600").await;
+    eventually("the event runs", async || {
+        let running = first.metric("pelton_inflight_events{plugin=\"subject\"}").await;
+        (running == 1.0).then_some(())
+    })
+    .await;
+    first.kill();
+
+    let second = project.run(&server).await;
+
+    server.settled("IN", "pelton-subject").await;
+    assert_eq!(server.count("OUT").await, 1);
+    assert_eq!(second.metric("pelton_events_redelivered_total{plugin=\"subject\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_run_longer_than_the_ack_wait_is_not_delivered_twice() {
+    let server = Server::start().await;
+    // The plugin's ack wait is 3 s; three slots are taken by runs of 900 ms, so
+    // that the last event waits and runs for longer than that.
+    let project = Project::with_plugins(&format!(
+        "[host]\nmax-in-flight = 1\n{}",
+        crate::harness::plugin_table("subject", "slow", "in.>", "concurrency = 6")
+    ));
+    let daemon = project.run(&server).await;
+    server.publish_all((0..6).map(|_| ("in.x".to_owned(), b"900".to_vec()))).await;
+
+    server.settled("IN", "pelton-subject").await;
+
+    assert_eq!(server.count("OUT").await, 6);
+    assert_eq!(daemon.metric("pelton_events_redelivered_total{plugin=\"subject\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn two_replicas_share_the_work() {
+    const EVENTS: usize = 1_000;
+    let server = Server::start().await;
+    let project = Project::with_guest("split", "");
+    let (left, right) = (project.run(&server).await, project.run(&server).await);
+
+    server.publish_all(events(EVENTS)).await;
+    server.settled("IN", "pelton-subject").await;
+
+    assert_exactly_once(&server.stored("OUT").await, EVENTS);
+    let done = "pelton_events_done_total{plugin=\"subject\"}";
+    let (left, right) = (left.metric(done).await, right.metric(done).await);
+    assert_eq!(left + right, EVENTS as f64);
+    assert!(left > 0.0 && right > 0.0, "{left} and {right}");
+}
+
+#[tokio::test]
+async fn a_stream_made_anew_does_not_look_like_the_old_one() {
+    let server = Server::start().await;
+    let project = Project::with_guest("echo", "");
+    let mut daemon = project.run(&server).await;
+    server.publish("in.x", "old").await;
+    server.settled("IN", "pelton-subject").await;
+    daemon.stop().await;
+    server.jetstream().await.delete_stream("IN").await.unwrap();
+
+    // The new stream counts from 1 again: its first event must not be taken
+    // for the old one by the output stream.
+    let _daemon = project.run(&server).await;
+    server.publish("in.x", "new").await;
+    server.settled("IN", "pelton-subject").await;
+
+    let out: Vec<_> = server.stored("OUT").await.iter().map(Stored::text).collect();
+    assert_eq!(out, ["old", "new"]);
+}
+
+#[tokio::test]
+async fn a_consumer_deleted_under_the_host_comes_back() {
+    let server = Server::start().await;
+    let project = Project::with_guest("echo", "");
+    let _daemon = project.run(&server).await;
+    server.publish("in.x", "before").await;
+    server.settled("IN", "pelton-subject").await;
+
+    let stream = server.jetstream().await.get_stream("IN").await.unwrap();
+    stream.delete_consumer("pelton-subject").await.unwrap();
+    server.publish("in.x", "after").await;
+
+    eventually("the event after it is handled", async || {
+        server.stored("OUT").await.iter().any(|out| out.text() == "after").then_some(())
+    })
+    .await;
+    // The new consumer begins with all that is stored: ids catch the repeat.
+    assert_eq!(server.count("OUT").await, 2);
+}
+
+/// The client gives the connection up over the first, and over the second it
+/// breaks down for good.
+#[tokio::test]
+async fn a_message_with_malformed_headers_ends_in_the_dead_letters_and_hurts_no_other() {
+    for (line, encoded) in [("bad name: x", "bad%20name:%20x"), ("A: b\rc", "A:%20b%0Dc")] {
+        malformed_headers_hurt_no_other(line, encoded).await;
+    }
+}
+
+async fn malformed_headers_hurt_no_other(line: &str, encoded: &str) {
+    const EVENTS: usize = 200;
+    let server = Server::start().await;
+    let project = Project::with_plugins(&format!(
+        "{}{}",
+        crate::harness::plugin_table("left", "echo", "in.left.>", "concurrency = 16"),
+        crate::harness::plugin_table("right", "echo", "in.right.>", "concurrency = 16")
+    ));
+    server.stream("IN", &["in.>"]).await;
+    let events = |range: std::ops::Range<usize>| {
+        let subject = |n| if n % 2 == 0 { "in.left.x" } else { "in.right.x" };
+        range.map(move |n| (subject(n).to_owned(), n.to_string().into_bytes()))
+    };
+    server.publish_all(events(0..EVENTS / 2)).await;
+    let block = format!("NATS/1.0\r\nColour: blue\r\n{line}\r\n\r\n");
+    server.publish_raw("in.left.odd", block.as_bytes(), "payload").await;
+    server.publish_all(events(EVENTS / 2..EVENTS)).await;
+    let daemon = project.run(&server).await;
+
+    server.settled("IN", "pelton-left").await;
+    server.settled("IN", "pelton-right").await;
+
+    let mut seen: Vec<_> = server.stored("OUT").await.iter().map(Stored::text).collect();
+    seen.sort_by_key(|text| text.parse::<usize>().unwrap());
+    assert_eq!(seen, (0..EVENTS).map(|n| n.to_string()).collect::<Vec<_>>());
+    let dead = server.stored("pelton_DEAD_LETTERS").await;
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0].text(), "payload");
+    let whole = format!("NATS/1.0%0D%0AColour:%20blue%0D%0A{encoded}%0D%0A%0D%0A");
+    for (name, value) in [
+        ("Pelton-Dlq-Reason", "decode"),
+        ("Pelton-Dlq-Plugin", "left"),
+        ("Pelton-Dlq-Subject", "in.left.odd"),
+        ("Pelton-Dlq-Sequence", "101"),
+        ("Pelton-Malformed-Headers", &whole),
+        ("Colour", "blue"),
+    ] {
+        assert_eq!(dead[0].header(name), Some(value), "{name} in {:?}", dead[0].headers);
+    }
+    let reconnects = daemon.metric("pelton_nats_reconnects_total").await;
+    assert!((1.0..=3.0).contains(&reconnects), "{reconnects} reconnects");
+}
+
+const DEDUPLICATED: &str = "pelton_outputs_deduplicated_total{plugin=\"subject\"}";
+
+/// The seed from `PELTON_TEST_SEED`, or a new one; it is in every message.
+fn seed() -> u64 {
+    let given = std::env::var("PELTON_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    println!("PELTON_TEST_SEED={seed}");
+    seed
+}
+
+#[tokio::test]
+async fn a_host_outlives_a_long_outage() {
+    let mut server = Server::start().await;
+    let project = Project::with_guest("echo", "");
+    let mut daemon = project.run(&server).await;
+    server.kill();
+    eventually("the host notices", async || {
+        daemon.get("/readyz").await.filter(|(status, body)| *status == 503 && body.contains("nats"))
+    })
+    .await;
+    assert_eq!(daemon.get("/livez").await.unwrap().0, 200);
+    server.restart().await;
+    server.publish("in.x", "x").await;
+    server.settled("IN", "pelton-subject").await;
+    daemon.ready().await;
+    assert_eq!(server.count("OUT").await, 1);
+}
+
+#[tokio::test]
+async fn order_is_kept_through_retries_kills_and_replicas() {
+    const KEYS: usize = 5;
+    const EVENTS: usize = 20;
+    let server = Server::start().await;
+    let keys = "order-by = \"subject.2\"\nconcurrency = 16\nack-wait = \"1s\"";
+    let retry = "retry = { attempts = 5, backoff = { first = \"20ms\", max = \"50ms\" } }";
+    let table =
+        crate::harness::plugin_table("subject", "flaky", "in.>", &format!("{keys}\n{retry}"));
+    // The table's own ack wait goes: a key stands once.
+    let table = table.replacen("ack-wait = \"3s\"\ntimeout = \"1s\"", "timeout = \"500ms\"", 1);
+    let project = Project::with_plugins(&table);
+    server.stream("IN", &["in.>"]).await;
+    let events = (0..EVENTS).flat_map(|n| (0..KEYS).map(move |key| (n, key)));
+    // Every tenth event fails twice.
+    let wish = |n: usize| if n % 10 == 3 { 3 } else { 1 };
+    let payload = |n: usize| format!(r#"{{"n":{n},"succeed-at":{}}}"#, wish(n)).into_bytes();
+    server.publish_all(events.map(|(n, key)| (format!("in.{key}"), payload(n)))).await;
+
+    let (mut left, _right) = (project.run(&server).await, project.run(&server).await);
+    for kill in 1..=3 {
+        eventually("some events are handled", async || {
+            (server.count("OUT").await as usize >= kill * 20).then_some(())
+        })
+        .await;
+        left.kill();
+        left = project.run(&server).await;
+    }
+    server.settled("IN", "pelton-subject").await;
+
+    let out = server.stored("OUT").await;
+    assert_eq!(out.len(), KEYS * EVENTS);
+    for key in 0..KEYS {
+        let of_key = out.iter().filter(|stored| stored.subject == format!("out.{key}"));
+        let numbers: Vec<_> = of_key
+            .map(|stored| serde_json::from_slice::<serde_json::Value>(&stored.payload).unwrap())
+            .map(|payload| payload["n"].as_u64().unwrap() as usize)
+            .collect();
+        assert_eq!(numbers, (0..EVENTS).collect::<Vec<_>>(), "order of key {key}");
+    }
+}

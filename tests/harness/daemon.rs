@@ -1,0 +1,179 @@
+//! The real `pelton`, as a process.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{eventually, root};
+
+pub struct Daemon {
+    process: Child,
+    log: PathBuf,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The binary: Cargo names it to tests; drivers find it above their own.
+pub fn binary() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_pelton") {
+        Some(path) => path.into(),
+        None => std::env::current_exe().unwrap().parent().unwrap().with_file_name("pelton"),
+    }
+}
+
+/// `pelton` with a compile cache that the tests share.
+pub fn pelton() -> Command {
+    let mut command = Command::new(binary());
+    command
+        .env("XDG_CACHE_HOME", root().join("target/test-cache"))
+        .env_remove("RUST_LOG")
+        .env_remove("PELTON_NATS_URL")
+        .env_remove("PELTON_ADMIN");
+    command
+}
+
+/// Runs a verb to its end.
+pub fn run(folder: &Path, arguments: &[&str]) -> Finished {
+    let output =
+        pelton().args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    Finished {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Daemon {
+    /// `pelton run` in `folder`, with its log in a file there.
+    pub fn launch(folder: &Path, arguments: &[&str]) -> Daemon {
+        let log = tempfile::Builder::new().prefix("log-").tempfile_in(folder).unwrap();
+        let (file, log) = log.keep().unwrap();
+        let process = spawn(folder, arguments, file);
+        Daemon { process, log }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the daemon says that it is ready.
+    pub async fn ready(&mut self) {
+        eventually("the daemon is ready", async || {
+            assert!(self.is_running(), "the daemon ended by itself");
+            self.get("/readyz").await.filter(|(status, _)| *status == 200)
+        })
+        .await;
+    }
+
+    /// Waits for a line in the log with this text.
+    pub async fn says(&self, text: &str) {
+        eventually(&format!("the daemon says {text:?}"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// Status and body of a page of the admin server, if it answers.
+    pub async fn get(&self, page: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.admin()?).await.ok()?;
+        let request = format!("GET {page} HTTP/1.1\r\nHost: pelton\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    /// All samples of `/metrics`, by name with labels.
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let (_, text) = self.get("/metrics").await.expect("the admin server answers");
+        let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        samples
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+            .collect()
+    }
+
+    /// One sample, 0 if it is missing.
+    pub async fn metric(&self, name: &str) -> f64 {
+        self.metrics().await.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// Where its admin server listens.
+    pub fn admin(&self) -> Option<String> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("serving /metrics"))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(line["address"].as_str()?.to_owned())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Sends `TERM` or another signal.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.process.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.end().await
+    }
+
+    /// Waits for the end.
+    pub async fn end(&mut self) -> ExitStatus {
+        let process = &mut self.process;
+        eventually("the daemon ends", async || process.try_wait().unwrap()).await
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
+fn spawn(folder: &Path, arguments: &[&str], log: File) -> Child {
+    pelton()
+        .args(["--log-format", "json", "run", "--admin", "127.0.0.1:0"])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("start pelton")
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.process.kill().ok();
+            self.process.wait().ok();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon\n{}", self.log());
+        }
+    }
+}

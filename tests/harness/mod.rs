@@ -1,0 +1,36 @@
+//! A server, a project and a daemon for each test, gone when dropped.
+
+pub use daemon::{Daemon, Finished, run as verb};
+pub use guests::{build, build_example, guest};
+pub use project::{Project, plugin_table};
+pub use server::{Server, Stored};
+
+mod daemon;
+mod guests;
+mod project;
+mod server;
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take before a test fails. Generous: two cores run
+/// several servers, daemons and compilers at once.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Polls `condition` until it gives a value; a test never sleeps for luck.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,65 @@
+//! A folder with a manifest.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Daemon, Server, guest};
+
+/// Streams for what goes in and what comes out, and a short ack wait, so that
+/// tests of redelivery do not wait for long.
+const STREAMS: &str = r#"
+[streams.IN]
+subjects = ["in.>"]
+[streams.OUT]
+subjects = ["out.>"]
+"#;
+
+pub struct Project {
+    folder: TempDir,
+}
+
+impl Project {
+    /// A project with this manifest, as it is.
+    pub fn new(manifest: &str) -> Project {
+        let folder = TempDir::with_prefix("pelton-project-").unwrap();
+        std::fs::write(folder.path().join("pelton.toml"), manifest).unwrap();
+        Project { folder }
+    }
+
+    /// A project with streams `IN` (`in.>`) and `OUT` (`out.>`) and these plugins.
+    pub fn with_plugins(plugins: &str) -> Project {
+        Project::new(&format!("{STREAMS}\n{plugins}"))
+    }
+
+    /// A project with one plugin, `subject`, that reads `in.>` and may publish
+    /// `out.>`; `more` are further keys of it.
+    pub fn with_guest(name: &str, more: &str) -> Project {
+        Project::with_plugins(&plugin_table("subject", name, "in.>", more))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a daemon on it and waits until it is ready.
+    pub async fn run(&self, server: &Server) -> Daemon {
+        let mut daemon = self.launch(server);
+        daemon.ready().await;
+        daemon
+    }
+
+    /// Starts a daemon on it.
+    pub fn launch(&self, server: &Server) -> Daemon {
+        Daemon::launch(self.folder.path(), &["--nats-url", &server.url()])
+    }
+}
+
+/// A table for a plugin that reads `subscribe` from the stream IN.
+pub fn plugin_table(plugin: &str, guest_name: &str, subscribe: &str, more: &str) -> String {
+    format!(
+        "[plugins.{plugin}]\ncomponent = {:?}\nstream = \"IN\"\nsubscribe = [\"{subscribe}\"]\n\
+         publish = [\"out.>\"]\nack-wait = \"3s\"\ntimeout = \"1s\"\n{more}\n",
+        guest(guest_name)
+    )
+}

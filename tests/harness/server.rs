@@ -1,0 +1,241 @@
+//! A nats-server with JetStream of the test's own.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+    time::SystemTime,
+};
+
+use async_nats::jetstream::{self, consumer::pull, stream};
+use futures::StreamExt as _;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
+use super::{eventually, root};
+
+/// The binary, found or fetched once.
+static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let found = Command::new(root().join("scripts/setup-nats"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("run scripts/setup-nats");
+    assert!(
+        found.status.success(),
+        "scripts/setup-nats found no nats-server: see its message above"
+    );
+    PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())
+});
+
+pub struct Server {
+    process: Option<Child>,
+    folder: TempDir,
+    port: u16,
+    config: String,
+}
+
+/// A message as a stream stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub subject: String,
+    pub headers: BTreeMap<String, Vec<String>>,
+    pub payload: Vec<u8>,
+    pub sequence: u64,
+    pub time: SystemTime,
+}
+
+impl Stored {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.payload).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.first().map(String::as_str)
+    }
+}
+
+impl Server {
+    /// A server with JetStream.
+    pub async fn start() -> Server {
+        Server::with_config("jetstream {}").await
+    }
+
+    /// A server with more configuration.
+    pub async fn with_config(config: &str) -> Server {
+        let folder = TempDir::with_prefix("pelton-test-").unwrap();
+        let mut server = Server { process: None, folder, port: 0, config: config.to_owned() };
+        server.launch().await;
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.expect("connect to the test's nats-server")
+    }
+
+    pub async fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.client().await)
+    }
+
+    /// Ends the server as a power cut would, without a word to anyone.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again on the same port with what it had stored.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.launch().await;
+    }
+
+    async fn launch(&mut self) {
+        let folder = self.folder.path();
+        let config = folder.join("nats.conf");
+        let ports = folder.join("ports");
+        std::fs::create_dir_all(&ports).unwrap();
+        for old in std::fs::read_dir(&ports).unwrap() {
+            std::fs::remove_file(old.unwrap().path()).unwrap();
+        }
+        let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\nports_file_dir: {ports:?}\nlog_file: {:?}\n{}\n",
+            folder.join("nats.log"),
+            self.config.replace(
+                "jetstream {",
+                &format!("jetstream {{ store_dir: {:?}\n", folder.join("store"))
+            ),
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = Command::new(&*BINARY)
+            .arg("--config")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start nats-server");
+        let id = process.id();
+        self.process = Some(process);
+        let file = ports.join(format!("nats-server_{id}.ports"));
+        let url = eventually("nats-server writes its port", async || {
+            let ports: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+            Some(ports["nats"][0].as_str()?.to_owned())
+        })
+        .await;
+        self.port = url.rsplit(':').next().unwrap().parse().unwrap();
+        let address = format!("127.0.0.1:{}", self.port);
+        eventually("nats-server answers", async || TcpStream::connect(&address).await.ok()).await;
+    }
+
+    /// Makes a stream with these subjects.
+    pub async fn stream(&self, name: &str, subjects: &[&str]) -> stream::Stream {
+        let config = stream::Config {
+            name: name.to_owned(),
+            subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+            duplicate_window: std::time::Duration::from_secs(600),
+            ..Default::default()
+        };
+        self.jetstream().await.create_stream(config).await.unwrap()
+    }
+
+    /// Publishes to a stream and waits until it is stored.
+    pub async fn publish(&self, subject: &str, payload: impl AsRef<[u8]>) {
+        self.publish_all([(subject.to_owned(), payload.as_ref().to_vec())]).await;
+    }
+
+    /// Publishes many messages to streams, in order, and waits until all are stored.
+    pub async fn publish_all(&self, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
+        let jetstream = self.jetstream().await;
+        let mut acks = Vec::new();
+        for (subject, payload) in messages {
+            acks.push(jetstream.publish(subject, payload.into()).await.unwrap());
+        }
+        for ack in acks {
+            ack.await.unwrap();
+        }
+    }
+
+    /// Publishes bytes as they are, which no client would do.
+    pub async fn publish_raw(&self, subject: &str, headers: &[u8], payload: &str) {
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let (read, mut write) = socket.into_split();
+        let (n, total) = (headers.len(), headers.len() + payload.len());
+        let before = format!(
+            "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB {subject} {n} {total}\r\n"
+        );
+        let bytes = [before.as_bytes(), headers, payload.as_bytes(), b"\r\nPING\r\n"].concat();
+        write.write_all(&bytes).await.unwrap();
+        let mut lines = BufReader::new(read).lines();
+        while lines.next_line().await.unwrap().expect("the server answers") != "PONG" {}
+    }
+
+    /// Everything that a stream stores, oldest first; nothing if there is no such stream.
+    pub async fn stored(&self, stream: &str) -> Vec<Stored> {
+        let Ok(stream) = self.jetstream().await.get_stream(stream).await else { return Vec::new() };
+        let n_messages = stream.cached_info().state.messages;
+        let consumer = stream.create_consumer(pull::OrderedConfig::default()).await.unwrap();
+        let messages = consumer.messages().await.unwrap();
+        messages
+            .take(n_messages as usize)
+            .map(|message| {
+                let message = message.unwrap();
+                let info = message.info().unwrap();
+                Stored {
+                    sequence: info.stream_sequence,
+                    time: info.published.into(),
+                    subject: message.subject.to_string(),
+                    headers: headers(message.headers.as_ref()),
+                    payload: message.payload.to_vec(),
+                }
+            })
+            .collect()
+            .await
+    }
+
+    /// How many messages a stream stores; 0 if there is no such stream.
+    pub async fn count(&self, stream: &str) -> u64 {
+        match self.jetstream().await.get_stream(stream).await {
+            Ok(stream) => stream.cached_info().state.messages,
+            Err(_) => 0,
+        }
+    }
+
+    /// What a durable consumer still has to do: waiting and unsettled events.
+    pub async fn backlog(&self, stream: &str, durable: &str) -> Option<u64> {
+        let stream = self.jetstream().await.get_stream(stream).await.ok()?;
+        let info = stream.get_consumer::<pull::Config>(durable).await.ok()?.cached_info().clone();
+        Some(info.num_pending + info.num_ack_pending as u64)
+    }
+
+    /// Waits until a durable consumer has nothing left to do.
+    pub async fn settled(&self, stream: &str, durable: &str) {
+        eventually(&format!("consumer {durable} settles everything"), async || {
+            (self.backlog(stream, durable).await == Some(0)).then_some(())
+        })
+        .await;
+    }
+}
+
+pub fn headers(headers: Option<&async_nats::HeaderMap>) -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::new();
+    for (name, values) in headers.iter().flat_map(|headers| headers.iter()) {
+        all.insert(name.to_string(), values.iter().map(ToString::to_string).collect());
+    }
+    all
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,27 @@
+//! The integration tests: the real daemon, real guests, a real nats-server.
+//!
+//! Every test starts its own server on a free port in a temporary folder and
+//! stops what it started. A failing test prints the daemon's log.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test helper fails by panicking; .clippy.toml covers only `#[test]` functions"
+)]
+
+mod harness;
+
+mod command_line;
+mod components;
+mod core_nats;
+mod delivery;
+mod examples;
+mod faults;
+mod misbehaviour;
+mod setup;
+mod shutdown;
+mod sight;
+mod tidy;
