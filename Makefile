@@ -1,0 +1,50 @@
+# Everything a developer does, each command with its own set-up.
+#
+#   make demo    build, run the order pipeline on a nats-server of its own, show what comes out
+#   make test    every test
+#   make bench   ours against a native loop on the same client (takes some minutes)
+#   make check   format, lints, licences: what a change has to pass besides the tests
+#   make clean   remove everything that was built or fetched
+
+.PHONY: demo test bench check clean tools
+.DEFAULT_GOAL := help
+
+# Builds say what they do; make need not repeat it.
+MAKEFLAGS += --no-print-directory
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# What needs the network the first time, before anything that does not.
+tools:
+	@command -v cargo >/dev/null || { echo "error: cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@scripts/setup-nats >/dev/null
+
+# Where cargo puts what it builds.
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+RELEASE := $(TARGET)/release
+GUESTS := PELTON="$(RELEASE)/pelton" scripts/build-guests
+
+demo: tools
+	cargo build --release --bin pelton --example demo
+	$(GUESTS) examples/orders examples/orders/build
+	$(GUESTS) plugins examples/orders/build
+	@$(RELEASE)/examples/demo
+
+test: tools
+	PELTON_NATS_SERVER="$$(scripts/setup-nats)" cargo test --lib --bins --tests
+	cargo test --manifest-path plugins/Cargo.toml
+
+bench: tools
+	cargo build --release --bin pelton --example bench
+	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
+	@$(RELEASE)/examples/bench
+
+check:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo deny check licenses bans sources
+
+clean:
+	cargo clean
+	rm -rf .tools examples/*/build plugins/target
