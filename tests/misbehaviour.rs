@@ -162,7 +162,9 @@ async fn a_flood_of_log_lines_with_escapes() {
     let log = daemon.log();
     assert!(!log.contains('\u{1b}'), "an escape came through");
     let lines = log.lines().filter(|line| line.contains("\"target\":\"pelton::guest\"")).count();
-    assert!((1..=12).contains(&lines), "{lines} lines");
+    // The limit is for one run; on a busy machine the first may reach its time-out.
+    let runs = daemon.metric("pelton_events_received_total{plugin=\"subject\"}").await as usize;
+    assert!((1..=12 * runs).contains(&lines), "{lines} lines in {runs} runs");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Project, Server, eventually, plugin_table};
+use crate::harness::{Daemon, Project, Server, eventually, plugin_table};
 
 #[tokio::test]
 async fn sigterm_in_full_flow_loses_and_repeats_nothing() {
@@ -45,11 +45,7 @@ async fn a_second_signal_stops_at_once() {
     let project = Project::with_plugins(&patient("sleep"));
     let mut daemon = project.run(&server).await;
     server.publish("in.x", "sleep").await;
-    eventually("the event runs", async || {
-        let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
-        (running == 1.0).then_some(())
-    })
-    .await;
+    runs(&daemon).await;
 
     daemon.signal("TERM");
     daemon.says("draining").await;
@@ -70,11 +66,7 @@ async fn the_drain_ends_at_its_deadline_and_the_event_comes_again() {
     ));
     let mut daemon = project.run(&server).await;
     server.publish("in.x", "sleep").await;
-    eventually("the event runs", async || {
-        let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
-        (running == 1.0).then_some(())
-    })
-    .await;
+    runs(&daemon).await;
 
     let status = daemon.stop().await;
 
@@ -116,11 +108,7 @@ async fn a_daemon_that_drains_is_not_ready() {
     let project = Project::with_plugins(&patient("slow"));
     let mut daemon = project.run(&server).await;
     server.publish("in.x", "1500").await;
-    eventually("the event runs", async || {
-        let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
-        (running == 1.0).then_some(())
-    })
-    .await;
+    runs(&daemon).await;
     daemon.signal("TERM");
     eventually("it says that it drains", async || {
         daemon
@@ -131,4 +119,13 @@ async fn a_daemon_that_drains_is_not_ready() {
     .await;
     assert!(daemon.end().await.success());
     assert_eq!(server.count("OUT").await, 1);
+}
+
+/// Waits until the one event is in the handler's hands.
+async fn runs(daemon: &Daemon) {
+    eventually("the event runs", async || {
+        let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
+        (running == 1.0).then_some(())
+    })
+    .await;
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures::FutureExt as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
     sync::Semaphore,
@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{Broker, DecodeError, Delivery, Keep, Message, PublishError, Published, Source},
+    broker::{Broker, DecodeError, Delivery, Source},
     event::{Disposition, Event, RunId},
     manifest,
     plugin::Handler,
@@ -35,16 +35,14 @@ use crate::{
 pub use admission::Admission;
 pub use dead_letter::DeadLetters;
 pub use outputs::{Keeper, Publishing, Rule};
+use publish::Tally;
 pub use verdict::{Failure, Verdict};
 
 mod admission;
 mod dead_letter;
 mod outputs;
+mod publish;
 mod verdict;
-
-/// How long the dispatcher waits before it publishes the same id again, first
-/// and at most.
-const PUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// What the dispatcher has to know of its plugin.
 #[derive(Debug, Clone)]
@@ -89,13 +87,6 @@ pub struct Dispatcher<B, H> {
     random: Mutex<SmallRng>,
     /// Cancelled at the stop: ends what only waits.
     hurry: CancellationToken,
-}
-
-/// As what a published message counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tally {
-    Outputs,
-    DeadLetter,
 }
 
 /// How the events of a stopped dispatcher ended.
@@ -278,75 +269,6 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         Ok(outcome?)
     }
 
-    /// Publishes every message, all on their way at once. Returns those that are
-    /// not known to be stored.
-    async fn publish(&self, messages: Vec<Message>, tally: Tally) -> Result<Vec<Message>, Failure> {
-        if messages.len() <= 1 {
-            // The usual run: one output needs no set of futures.
-            let Some(message) = messages.into_iter().next() else { return Ok(Vec::new()) };
-            return Ok(self.publish_one(message, tally).await?.into_iter().collect());
-        }
-        let mut pending: FuturesUnordered<_> =
-            messages.into_iter().map(|message| self.publish_one(message, tally)).collect();
-        let (mut unanswered, mut refused) = (Vec::new(), None);
-        while let Some(outcome) = pending.next().await {
-            match outcome {
-                Ok(None) => {}
-                Ok(Some(message)) => unanswered.push(message),
-                Err(failure) => refused = refused.or(Some(failure)),
-            }
-        }
-        match refused {
-            Some(failure) => Err(failure),
-            None => Ok(unanswered),
-        }
-    }
-
-    /// Publishes one message; gives it back if it is not known to be stored.
-    async fn publish_one(
-        &self,
-        message: Message,
-        tally: Tally,
-    ) -> Result<Option<Message>, Failure> {
-        match self.broker.publish(&message).await {
-            Ok(published) => {
-                self.published(published, tally);
-                Ok(None)
-            }
-            Err(PublishError::Refused { subject, detail }) => {
-                Err(Failure::Publish { subject, detail })
-            }
-            Err(error) if message.keep == Keep::Fleeting => {
-                Err(Failure::Unsent { detail: error.to_string() })
-            }
-            Err(error) => {
-                self.metrics.publish_retries.increment(1);
-                tracing::warn!(plugin = self.plan.plugin, %error, "the same id is published again");
-                Ok(Some(message))
-            }
-        }
-    }
-
-    /// Publishes again and again under the same ids: the delivery stays ours
-    /// meanwhile, so an output stream that is full or away burns no attempts
-    /// and stops the pulling.
-    async fn publish_until_stored(
-        &self,
-        mut unanswered: Vec<Message>,
-        tally: Tally,
-    ) -> Result<(), Failure> {
-        let (mut delay, longest) = PUBLISH_BACKOFF;
-        loop {
-            unanswered = self.publish(unanswered, tally).await?;
-            if unanswered.is_empty() {
-                return Ok(());
-            }
-            let pause = delay / 2 + self.jitter(delay / 2);
-            self.wait_here(pause).await.ok_or(Failure::Stopped)?;
-            delay = (delay * 2).min(longest);
-        }
-    }
-
     /// Puts the event into the dead letters. Only then may it be rejected.
     async fn bury(
         &self,
@@ -491,16 +413,6 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.metrics.done.increment(1);
         let age_ms = now_ms().saturating_sub(event.time_ms);
         self.metrics.age_seconds.record(Duration::from_millis(age_ms));
-    }
-
-    fn published(&self, published: Published, tally: Tally) {
-        if tally == Tally::DeadLetter {
-            return;
-        }
-        self.metrics.outputs.increment(1);
-        if published == Published::Duplicate {
-            self.metrics.deduplicated.increment(1);
-        }
     }
 }
 

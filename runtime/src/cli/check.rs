@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, stderr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
@@ -23,12 +23,19 @@ use super::{Exit, report};
     pelton check\n  \
     pelton check deploy/orders.toml --connect --nats-url nats://nats:4222")]
 pub struct Arguments {
-    /// The manifest, or the folder it is in
-    #[arg(default_value = "pelton.toml")]
-    manifest: PathBuf,
+    #[command(flatten)]
+    manifest: Source,
     /// Compare streams and consumers on the server with the manifest
     #[arg(long)]
     connect: bool,
+}
+
+/// Which manifest, and which servers: the same flags for every verb that needs them.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The manifest, or the folder it is in
+    #[arg(default_value = "pelton.toml")]
+    manifest: PathBuf,
     /// Servers to connect to, instead of those in the manifest; several are separated by commas
     #[arg(
         long,
@@ -42,7 +49,7 @@ pub struct Arguments {
 
 /// Checks and says what was found.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Some(manifest) = load(&arguments.manifest, &arguments.nats_url)? else {
+    let Some(manifest) = arguments.manifest.load()? else {
         return Ok(Exit::Usage);
     };
     if arguments.connect {
@@ -57,23 +64,25 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The manifest at `path`, which is complete and valid; `None` after its
-/// problems have been printed.
-pub fn load(path: &Path, urls: &[String]) -> anyhow::Result<Option<Manifest>> {
-    match Manifest::load(path, &Environment::process(), plugin::check_component) {
-        Ok(mut manifest) => {
-            if !urls.is_empty()
-                && let Err(problem) = manifest.override_url(&urls.join(","))
-            {
-                report::error(&anyhow::anyhow!("--nats-url: {problem}"));
+impl Source {
+    /// The manifest, complete and valid; `None` after its problems have been printed.
+    pub fn load(&self) -> anyhow::Result<Option<Manifest>> {
+        let loaded =
+            Manifest::load(&self.manifest, &Environment::process(), plugin::check_component);
+        let mut manifest = match loaded {
+            Ok(manifest) => manifest,
+            Err(problems) => {
+                report::note(&problems.render(look()));
                 return Ok(None);
             }
-            Ok(Some(manifest))
+        };
+        if !self.nats_url.is_empty()
+            && let Err(problem) = manifest.override_url(&self.nats_url.join(","))
+        {
+            report::error(&anyhow::anyhow!("--nats-url: {problem}"));
+            return Ok(None);
         }
-        Err(problems) => {
-            report::note(&problems.render(look()));
-            Ok(None)
-        }
+        Ok(Some(manifest))
     }
 }
 
@@ -93,7 +102,10 @@ fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
     let n_plugins = manifest.plugins.len();
     let plugins = if n_plugins == 1 { "plugin" } else { "plugins" };
     let compared = if arguments.connect { "; the server agrees" } else { "" };
-    format!("{}: {n_plugins} {plugins}, no problems{compared}\n", arguments.manifest.display())
+    format!(
+        "{}: {n_plugins} {plugins}, no problems{compared}\n",
+        arguments.manifest.manifest.display()
+    )
 }
 
 fn look() -> Look {

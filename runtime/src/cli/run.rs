@@ -1,6 +1,6 @@
 //! `pelton run`: the daemon.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use pelton::{
@@ -24,18 +24,8 @@ use super::{Exit, check, report, signals};
     pelton run deploy/orders.toml --nats-url nats://nats:4222\n  \
     pelton run --admin 127.0.0.1:9464 --log info,pelton::guest=debug")]
 pub struct Arguments {
-    /// The manifest, or the folder it is in
-    #[arg(default_value = "pelton.toml")]
-    manifest: PathBuf,
-    /// Servers to connect to, instead of those in the manifest; several are separated by commas
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PELTON_NATS_URL",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    nats_url: Vec<String>,
+    #[command(flatten)]
+    manifest: check::Source,
     /// Serve /metrics, /livez and /readyz here, instead of at [admin] listen
     #[arg(long, value_name = "ADDRESS", env = "PELTON_ADMIN")]
     admin: Option<SocketAddr>,
@@ -49,7 +39,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Runs the daemon.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Some(manifest) = check::load(&arguments.manifest, &arguments.nats_url)? else {
+    let Some(manifest) = arguments.manifest.load()? else {
         return Ok(Exit::Usage);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     broker::{
-        From, Subscription,
+        From, Keep, Message, Subscription,
         model::{self, Fault},
     },
     event::Output,

@@ -61,17 +61,19 @@ impl Line {
     }
 }
 
-/// Asks the server for `n` deliveries, if they are few not at once. The inbox
-/// says how many, so that a status without a count can be read.
+/// Asks the server for `n` deliveries. The inbox says how many, so that a status
+/// without a count can be read.
+///
+/// Not before what is ready has run: it may free more slots, and then this is
+/// cancelled and begun again for more. A request costs the server as much as
+/// several messages.
 pub(super) async fn ask(
     broker: &Broker,
     durable: &Durable,
     inbox: &str,
-    (n, is_few): (usize, bool),
+    n: usize,
 ) -> Result<(), String> {
-    if is_few {
-        yield_now().await;
-    }
+    yield_now().await;
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", durable.stream, durable.name);
     let request = json!({
         "batch": n,

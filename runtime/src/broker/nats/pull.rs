@@ -41,10 +41,6 @@ const QUIET: Duration = Duration::from_millis(50);
 const MAX_FILLING: Duration = Duration::from_millis(500);
 /// How often the server is asked whether it holds messages back.
 const WATCH: Duration = Duration::from_secs(20);
-/// A request for less than this part of the slots waits until nothing else is
-/// ready to run. What is ready may free more slots, and a request costs the
-/// server as much as several messages.
-const WORTH_ASKING: i64 = 4;
 /// A request that ends sooner than this did not expire: asking again at once
 /// could become a hot loop.
 const SOON: Duration = Duration::from_secs(1);
@@ -228,12 +224,11 @@ impl Pull {
 
     async fn step(&mut self) -> Step {
         let (wanted, wake_at) = (self.wanted(), self.wake_at());
-        let is_few = self.is_few(wanted);
         let Pull { broker, durable, line, state, watch, .. } = self;
         let Line { inbox, subscriber, .. } = line;
         tokio::select! {
             biased;
-            sent = line::ask(broker, durable, inbox, (wanted, is_few)), if wanted > 0 => {
+            sent = line::ask(broker, durable, inbox, wanted), if wanted > 0 => {
                 Step::Asked(wanted, sent)
             }
             message = subscriber.next() => Step::Came(message),
@@ -247,12 +242,6 @@ impl Pull {
     fn wanted(&self) -> usize {
         // Asked of the client: the watched state may lag behind.
         if self.ask_at.is_some() || !self.broker.is_connected() { 0 } else { self.credit.wanted() }
-    }
-
-    /// Whether so few are wanted that it is better to let more slots get free.
-    fn is_few(&self, wanted: usize) -> bool {
-        let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
-        wanted.saturating_mul(WORTH_ASKING) < self.durable.max_ack_pending
     }
 
     fn wake_at(&self) -> Instant {

@@ -1,0 +1,110 @@
+//! Publishing what a run returned: all at once, under ids that do not change,
+//! for as long as it takes.
+//!
+//! Says what is known of each message; what follows from it is decided above.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+
+use super::{Dispatcher, Failure};
+use crate::{
+    broker::{Broker, Keep, Message, PublishError, Published},
+    plugin::Handler,
+};
+
+/// How long the dispatcher waits before it publishes the same id again, first
+/// and at most.
+const PUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// As what a published message counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tally {
+    Outputs,
+    DeadLetter,
+}
+
+impl<B: Broker, H: Handler> Dispatcher<B, H> {
+    /// Publishes every message, all on their way at once. Returns those that are
+    /// not known to be stored.
+    pub(super) async fn publish(
+        &self,
+        messages: Vec<Message>,
+        tally: Tally,
+    ) -> Result<Vec<Message>, Failure> {
+        if messages.len() <= 1 {
+            // The usual run: one output needs no set of futures.
+            let Some(message) = messages.into_iter().next() else { return Ok(Vec::new()) };
+            return Ok(self.publish_one(message, tally).await?.into_iter().collect());
+        }
+        let mut pending: FuturesUnordered<_> =
+            messages.into_iter().map(|message| self.publish_one(message, tally)).collect();
+        let (mut unanswered, mut refused) = (Vec::new(), None);
+        while let Some(outcome) = pending.next().await {
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(message)) => unanswered.push(message),
+                Err(failure) => refused = refused.or(Some(failure)),
+            }
+        }
+        match refused {
+            Some(failure) => Err(failure),
+            None => Ok(unanswered),
+        }
+    }
+
+    /// Publishes one message; gives it back if it is not known to be stored.
+    async fn publish_one(
+        &self,
+        message: Message,
+        tally: Tally,
+    ) -> Result<Option<Message>, Failure> {
+        match self.broker.publish(&message).await {
+            Ok(published) => {
+                self.published(published, tally);
+                Ok(None)
+            }
+            Err(PublishError::Refused { subject, detail }) => {
+                Err(Failure::Publish { subject, detail })
+            }
+            Err(error) if message.keep == Keep::Fleeting => {
+                Err(Failure::Unsent { detail: error.to_string() })
+            }
+            Err(error) => {
+                self.metrics.publish_retries.increment(1);
+                tracing::warn!(plugin = self.plan.plugin, %error, "the same id is published again");
+                Ok(Some(message))
+            }
+        }
+    }
+
+    /// Publishes again and again under the same ids: the delivery stays ours
+    /// meanwhile, so an output stream that is full or away burns no attempts
+    /// and stops the pulling.
+    pub(super) async fn publish_until_stored(
+        &self,
+        mut unanswered: Vec<Message>,
+        tally: Tally,
+    ) -> Result<(), Failure> {
+        let (mut delay, longest) = PUBLISH_BACKOFF;
+        loop {
+            unanswered = self.publish(unanswered, tally).await?;
+            if unanswered.is_empty() {
+                return Ok(());
+            }
+            let pause = delay / 2 + self.jitter(delay / 2);
+            self.wait_here(pause).await.ok_or(Failure::Stopped)?;
+            delay = (delay * 2).min(longest);
+        }
+    }
+
+    fn published(&self, published: Published, tally: Tally) {
+        if tally == Tally::DeadLetter {
+            return;
+        }
+        self.metrics.outputs.increment(1);
+        if published == Published::Duplicate {
+            self.metrics.deduplicated.increment(1);
+        }
+    }
+}
