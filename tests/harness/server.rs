@@ -159,6 +159,12 @@ impl Server {
         let mut acks = Vec::new();
         for (subject, payload) in messages {
             acks.push(jetstream.publish(subject, payload.into()).await.unwrap());
+            // The client waits for room when 5,000 are unanswered.
+            if acks.len() == 1_000 {
+                for ack in acks.drain(..) {
+                    ack.await.unwrap();
+                }
+            }
         }
         for ack in acks {
             ack.await.unwrap();

@@ -19,7 +19,7 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the connection is looked at. Events of the client tell sooner, but
 /// it drops them under load.
 const CONNECTION_INTERVAL: Duration = Duration::from_millis(250);
-/// How often drops are carried over into the metrics.
+/// How often drops, and who has a plugin, are carried over into the metrics.
 const DROPS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One plugin, as seen from here.
@@ -111,6 +111,9 @@ async fn drops(broker: &Broker, plugins: &[Observed]) {
 }
 
 fn count_drops(broker: &Broker, plugins: &[Observed]) {
+    for observed in plugins {
+        observed.metrics.active.set(if broker.has_plugin(&observed.plugin) { 1.0 } else { 0.0 });
+    }
     for (plugin, n) in broker.dropped() {
         for observed in plugins.iter().filter(|observed| observed.plugin == plugin) {
             observed.metrics.core_dropped.absolute(n);

@@ -101,6 +101,10 @@ impl broker::Source for Source {
         self.pace = most;
     }
 
+    fn pause(&mut self, time: std::time::Duration) {
+        let _ = time;
+    }
+
     async fn next(&mut self) -> Option<Delivery> {
         match self.kind {
             Kind::Stream(_) => self.next_stored().await,
