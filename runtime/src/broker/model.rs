@@ -26,19 +26,23 @@ use self::{
     consumer::Terms,
     server::Server,
     stream::Stream,
-    wire::{Line, Place, Sent},
+    wire::{Key, Line, Place, Sent},
 };
 pub use self::{
     delivery::Delivery,
+    lease::LEASE,
     source::Source,
     trouble::{Fault, Spells, Trouble},
 };
-use super::{From, Keep, Message, PublishError, Published, SettleError, SetupError, Subscription};
+use super::{
+    From, Keep, Message, Note, PublishError, Published, SettleError, SetupError, Subscription,
+};
 use crate::{broker, manifest};
 
 mod consumer;
 mod delivery;
 mod fleeting;
+mod lease;
 mod server;
 mod source;
 mod stream;
@@ -226,6 +230,24 @@ impl Broker {
         sent
     }
 
+    /// What was noted, unless the connection is down.
+    fn noted(&self, place: &(Key, u64)) -> Option<Note> {
+        let server = self.lock();
+        let connection = server.connections.get(&self.connection)?;
+        let is_up = connection.down_until(Instant::now()).is_none();
+        server.notes.get(place).copied().filter(|_| is_up)
+    }
+
+    fn note(&self, place: (Key, u64), note: Note) -> Result<(), SettleError> {
+        let mut server = self.lock();
+        let connection = server.connections.entry(self.connection).or_default();
+        if connection.down_until(Instant::now()).is_some() {
+            return Err(SettleError { detail: "the connection is lost".to_owned() });
+        }
+        server.notes.insert(place, note);
+        Ok(())
+    }
+
     /// The answer to what was sent, if it comes in time.
     async fn answered<T>(&self, sent: Sent<T>) -> Option<T> {
         let Sent { arrives, n_cuts, answer } = sent;
@@ -289,6 +311,9 @@ impl broker::Broker for Broker {
                     ack: *ack,
                     seen: (0, 0),
                     allowed: 0,
+                    pace: None,
+                    is_exclusive: subscription.exclusive,
+                    term: None,
                     on_way: std::collections::VecDeque::new(),
                     is_stopping: false,
                 };

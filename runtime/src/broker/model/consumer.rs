@@ -194,6 +194,13 @@ impl Consumer {
         (waiting.count() as u64, self.state.pending.len() as u64)
     }
 
+    /// All that is pending is due: another source shall have it first.
+    pub(super) fn recall(&mut self, now: Instant) {
+        for pending in self.state.pending.values_mut() {
+            pending.due = now;
+        }
+    }
+
     /// Up to this sequence all is settled.
     pub(super) fn floor(&self) -> u64 {
         let first = self.state.pending.keys().next().copied();

@@ -1,8 +1,8 @@
 //! One hand-over of the model, and its answer.
 
-use super::{Broker, consumer::Answer, wire::Key, wire::Place};
+use super::{Broker, consumer::Answer, server::Grant, wire::Key, wire::Place};
 use crate::{
-    broker::{self, Keep, Message, SettleError},
+    broker::{self, Keep, Message, Note, SettleError},
     event::{Disposition, Event, Header},
     manifest::Ack,
 };
@@ -15,19 +15,24 @@ const CONFIRM_ATTEMPTS: u32 = 3;
 pub struct Delivery {
     broker: Broker,
     event: Event,
-    /// The consumer, and how it is answered; `None`: core NATS.
-    consumer: Option<(Key, Ack)>,
+    /// `None`: core NATS.
+    grant: Option<Grant>,
 }
 
 impl Delivery {
-    pub(super) fn new(broker: Broker, event: Event, consumer: Option<(Key, Ack)>) -> Delivery {
-        Delivery { broker, event, consumer }
+    pub(super) fn new(broker: Broker, event: Event, grant: Option<Grant>) -> Delivery {
+        Delivery { broker, event, grant }
     }
 
     fn place(&self, answer: Answer) -> Option<(Place, Ack)> {
-        let (key, ack) = self.consumer.clone()?;
+        let (key, sequence) = self.noted_under()?;
+        Some((Place { key, sequence, answer }, self.grant.as_ref()?.ack))
+    }
+
+    /// The consumer and the sequence.
+    fn noted_under(&self) -> Option<(Key, u64)> {
         let sequence = self.event.position.as_ref()?.sequence;
-        Some((Place { key, sequence, answer }, ack))
+        Some((self.grant.as_ref()?.key.clone(), sequence))
     }
 
     async fn answer(&self, answer: Answer) -> Result<(), SettleError> {
@@ -73,7 +78,21 @@ impl broker::Delivery for Delivery {
     }
 
     fn redelivers(&self) -> bool {
-        self.consumer.is_some()
+        self.grant.is_some()
+    }
+
+    fn is_ours(&self) -> bool {
+        let Some(Grant { key, term: Some(term), .. }) = &self.grant else { return true };
+        self.broker.lock().holds(key, *term)
+    }
+
+    async fn noted(&self) -> Note {
+        let note = self.noted_under().and_then(|place| self.broker.noted(&place));
+        note.unwrap_or_default()
+    }
+
+    async fn note(&self, note: Note) -> Result<(), SettleError> {
+        self.noted_under().map_or(Ok(()), |place| self.broker.note(place, note))
     }
 
     async fn progress(&self) -> Result<(), SettleError> {
@@ -83,7 +102,7 @@ impl broker::Delivery for Delivery {
     async fn settle(self, disposition: Disposition) -> Result<(), SettleError> {
         match disposition {
             Disposition::Ack => self.answer(Answer::Done).await,
-            Disposition::Retry(_) if self.consumer.is_none() => {
+            Disposition::Retry(_) if self.grant.is_none() => {
                 Err(SettleError { detail: "core NATS delivers an event once".to_owned() })
             }
             Disposition::Retry(delay) => self.answer(Answer::Later(delay)).await,

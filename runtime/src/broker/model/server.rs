@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use super::{
     consumer::{Answer, Consumer, Next, Terms},
     fleeting::Member,
+    lease::Lease,
     stream::{Put, Stream},
     trouble::{Spell, Troubles},
     unavailable,
     wire::{self, Agenda, Connection, Deed, Key, Line, Place, Sent},
 };
 use crate::{
-    broker::{Keep, Message, PublishError, Published, SettleError},
+    broker::{Keep, Message, Note, PublishError, Published, SettleError},
     event::Event,
     manifest::{Ack, Retention, Start},
 };
@@ -39,6 +40,8 @@ pub(super) struct Server {
     pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) lines: BTreeMap<u64, Line>,
     pub(super) members: Vec<Member>,
+    pub(super) leases: BTreeMap<Key, Lease>,
+    pub(super) notes: BTreeMap<(Key, u64), Note>,
     pub(super) drops: BTreeMap<String, Arc<AtomicU64>>,
     pub(super) troubles: Troubles,
     agenda: Agenda,
@@ -48,11 +51,20 @@ pub(super) struct Server {
 /// What a source gets when it looks.
 #[derive(Debug)]
 pub(super) enum Served {
-    Event(Event, (Key, Ack)),
+    Event(Event, Grant),
     /// Nothing before then; `None`: nothing before something changes.
     Wait(Option<Instant>),
     /// It was stopped, and nothing is on its way.
     Ended,
+}
+
+/// How a delivery is answered.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    pub(super) key: Key,
+    pub(super) ack: Ack,
+    /// In which term it was given, if only one source may have it.
+    pub(super) term: Option<u64>,
 }
 
 impl Server {
@@ -64,6 +76,8 @@ impl Server {
             connections: BTreeMap::new(),
             lines: BTreeMap::new(),
             members: Vec::new(),
+            leases: BTreeMap::new(),
+            notes: BTreeMap::new(),
             drops: BTreeMap::new(),
             troubles: Troubles::none(),
             agenda: Agenda::default(),
@@ -183,6 +197,7 @@ impl Server {
         let lines = self.lines.iter().filter(|(_, line)| line.connection == id);
         for line in lines.map(|(n, _)| *n).collect::<Vec<_>>() {
             self.lose_deliveries(line);
+            self.lose_touch(line);
         }
         self.agenda.cut(id, &mut self.troubles.dice);
         self.connections.entry(id).or_default().cut(until);
@@ -190,7 +205,7 @@ impl Server {
 
     fn lose_deliveries(&mut self, id: u64) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let mut n = self.troubles.dice.number(line.allowed.saturating_sub(line.on_way.len()));
+        let mut n = self.troubles.dice.number(line.may_come().saturating_sub(line.on_way.len()));
         line.on_way.clear();
         let key = line.key.clone();
         while n > 0 && self.deliver(&key).is_ok() {
@@ -338,9 +353,8 @@ impl Server {
             None if line.is_stopping => return Served::Ended,
             None => return Served::Wait(until),
         }
-        line.allowed = line.allowed.saturating_sub(1);
-        let consumer = (line.key.clone(), line.ack);
-        line.on_way.pop_front().map_or(Served::Ended, |(_, event)| Served::Event(event, consumer))
+        let grant = Grant { key: line.key.clone(), ack: line.ack, term: line.term };
+        line.hand_over().map_or(Served::Ended, |event| Served::Event(event, grant))
     }
 
     /// Sends a source what it may get. When nothing takes time, one at a time:
@@ -349,11 +363,18 @@ impl Server {
         loop {
             let line = self.lines.get(&id)?;
             let is_instant = self.troubles.profile.latency == Duration::ZERO;
-            let room = if is_instant { line.allowed.min(1) } else { line.allowed };
+            let room = if is_instant { line.may_come().min(1) } else { line.may_come() };
+            let (key, is_exclusive) = (line.key.clone(), line.is_exclusive);
+            // Renewed by who wants nothing just now, too.
+            let term = match is_exclusive.then(|| self.tenure(id, &key)).transpose() {
+                Ok(term) => term,
+                Err(until) => return until,
+            };
+            let line = self.lines.get_mut(&id)?;
+            line.term = term;
             if line.is_stopping || line.on_way.len() >= room {
                 return None;
             }
-            let key = line.key.clone();
             self.find_consumer(id);
             let event = match self.deliver(&key) {
                 Ok(event) => event,

@@ -23,6 +23,7 @@ enum Kind {
     Core {
         queue: mpsc::Receiver<Event>,
         allowed: usize,
+        pace: Option<usize>,
     },
 }
 
@@ -40,7 +41,7 @@ impl Source {
     /// A source of what core NATS sends.
     pub(super) fn of_core(broker: Broker, queue: mpsc::Receiver<Event>) -> Source {
         let changes = broker.changes.subscribe();
-        Source { broker, kind: Kind::Core { queue, allowed: 0 }, changes }
+        Source { broker, kind: Kind::Core { queue, allowed: 0, pace: None }, changes }
     }
 
     async fn next_stored(&mut self, id: u64) -> Option<Delivery> {
@@ -48,8 +49,8 @@ impl Source {
             self.changes.mark_unchanged();
             let served = self.broker.lock().serve(id);
             match served {
-                Served::Event(event, line) => {
-                    return Some(Delivery::new(self.broker.clone(), event, Some(line)));
+                Served::Event(event, grant) => {
+                    return Some(Delivery::new(self.broker.clone(), event, Some(grant)));
                 }
                 Served::Ended => return None,
                 Served::Wait(until) => wait(&mut self.changes, until).await,
@@ -58,8 +59,9 @@ impl Source {
     }
 
     async fn next_core(&mut self) -> Option<Delivery> {
-        let Kind::Core { queue, allowed } = &mut self.kind else { return None };
-        if *allowed == 0 && !(queue.is_closed() && queue.is_empty()) {
+        let Kind::Core { queue, allowed, pace } = &mut self.kind else { return None };
+        let may_come = pace.map_or(*allowed, |pace| pace.min(*allowed));
+        if may_come == 0 && !(queue.is_closed() && queue.is_empty()) {
             std::future::pending::<()>().await;
         }
         // What is on its way arrives although nobody looks at the server.
@@ -74,6 +76,7 @@ impl Source {
                 event = queue.recv() => {
                     let event = event?;
                     *allowed = allowed.saturating_sub(1);
+                    *pace = pace.map(|pace| pace.saturating_sub(1));
                     return Some(Delivery::new(self.broker.clone(), event, None));
                 }
                 () = wait(&mut self.changes, until) => {}
@@ -110,6 +113,17 @@ impl broker::Source for Source {
         }
     }
 
+    fn pace(&mut self, most: Option<usize>) {
+        match &mut self.kind {
+            Kind::Stream(id) => {
+                if let Some(line) = self.broker.lock().lines.get_mut(id) {
+                    line.pace = most;
+                }
+            }
+            Kind::Core { pace, .. } => *pace = most,
+        }
+    }
+
     async fn next(&mut self) -> Option<Delivery> {
         match self.kind {
             Kind::Stream(id) => self.next_stored(id).await,
@@ -127,13 +141,24 @@ impl broker::Source for Source {
             Kind::Core { queue, .. } => queue.close(),
         }
     }
+
+    async fn close(self) {
+        if let Kind::Stream(id) = &self.kind {
+            self.broker.lock().give_back(*id);
+            self.broker.changed();
+        }
+    }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
         if let Kind::Stream(id) = &self.kind {
             // What is on its way comes again after the ack wait.
-            self.broker.lock().lines.remove(id);
+            let mut server = self.broker.lock();
+            server.lines.remove(id);
+            server.lose_touch(*id);
+            drop(server);
+            self.broker.changed();
         }
     }
 }

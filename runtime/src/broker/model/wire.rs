@@ -64,6 +64,11 @@ pub(super) struct Line {
     /// When the stream was made, and up to where all was settled then.
     pub(super) seen: (i64, u64),
     pub(super) allowed: usize,
+    /// The most that may come now, if that is less.
+    pub(super) pace: Option<usize>,
+    pub(super) is_exclusive: bool,
+    /// In which it may get deliveries, if only one source may.
+    pub(super) term: Option<u64>,
     pub(super) on_way: VecDeque<(Instant, Event)>,
     pub(super) is_stopping: bool,
 }
@@ -83,6 +88,21 @@ pub(super) struct Sent<T> {
     pub(super) n_cuts: u64,
     /// Nobody answers if the other end is dropped.
     pub(super) answer: oneshot::Receiver<T>,
+}
+
+impl Line {
+    /// How many deliveries may come now.
+    pub(super) fn may_come(&self) -> usize {
+        self.pace.map_or(self.allowed, |pace| pace.min(self.allowed))
+    }
+
+    /// Hands over what has arrived.
+    pub(super) fn hand_over(&mut self) -> Option<Event> {
+        let (_, event) = self.on_way.pop_front()?;
+        self.allowed = self.allowed.saturating_sub(1);
+        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
+        Some(event)
+    }
 }
 
 impl Connection {

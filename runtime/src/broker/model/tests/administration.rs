@@ -86,3 +86,49 @@ async fn a_paused_consumer_delivers_nothing_and_takes_answers() {
     assert_eq!(all_that_comes(&mut source).await, [(1, 3), (3, 2)]);
     assert!(!broker.pause_consumer("IN", "nobody", WAIT));
 }
+
+fn exclusive() -> Subscription {
+    Subscription { exclusive: true, ..wish(10) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_source_at_a_time_gets_the_deliveries_of_an_exclusive_subscription() {
+    let broker = filled(4).await;
+    let (mut first, other) = (opened(&broker, exclusive()).await, broker.another());
+    let mut second = opened(&other, exclusive()).await;
+    let held = first.next().await.unwrap();
+    assert_eq!(all_that_comes(&mut second).await, []);
+    assert!(held.is_ours());
+    broker.cut(LEASE * 3);
+    sleep(LEASE).await;
+    let came = all_that_comes(&mut second).await;
+    assert_eq!(came.len(), 4);
+    assert_eq!(came[0], (1, 2), "what was left comes first");
+    assert!(!held.is_ours());
+    sleep(LEASE * 3).await;
+    assert_eq!(all_that_comes(&mut first).await, []);
+    second.close().await;
+    sleep(WAIT).await;
+    assert!(!all_that_comes(&mut first).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_noted_outlives_the_source() {
+    let broker = filled(1).await;
+    let mut first = opened(&broker, wish(1)).await;
+    let note = Note { spared: 2, begun: 1 };
+    first.next().await.unwrap().note(note).await.unwrap();
+    drop(first);
+    let mut second = opened(&broker.another(), wish(1)).await;
+    assert_eq!(second.next().await.unwrap().noted().await, note);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pace_holds_back_and_forgets_nothing() {
+    let broker = filled(4).await;
+    let mut source = opened(&broker, wish(10)).await;
+    source.pace(Some(1));
+    assert_eq!(all_that_comes(&mut source).await, [(1, 1)]);
+    source.pace(None);
+    assert_eq!(all_that_comes(&mut source).await.len(), 3);
+}
