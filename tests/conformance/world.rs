@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep};
 use crate::harness::Server;
 
 /// Past the trait.
-#[expect(async_fn_in_trait, reason = "called with concrete types only")]
 pub trait World {
     type Broker: pelton::broker::Broker;
 

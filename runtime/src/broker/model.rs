@@ -142,6 +142,13 @@ impl Broker {
         is_there
     }
 
+    /// Acknowledges a sequence as one who has made up the answer's subject.
+    pub fn ack_by_sequence(&self, stream: &str, durable: &str, sequence: u64) {
+        let key = (stream.to_owned(), durable.to_owned());
+        // Nobody waits for an answer, not even for that there is no consumer.
+        drop(self.settle(Place { key, sequence, answer: consumer::Answer::Done }));
+    }
+
     /// What the stream `name` holds, oldest first.
     pub fn stored(&self, name: &str) -> Vec<Message> {
         let mut server = self.lock();
