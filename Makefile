@@ -3,11 +3,12 @@
 #   make demo    build, run the order pipeline on a nats-server of its own, show what comes out
 #   make test    every test
 #   make bench   ours against a native loop on the same client (takes some minutes)
+#   make sim     the dispatcher on a model of JetStream, with faults by chance (SEEDS=10000 SEED=0)
 #   make conformance  the model of JetStream against nats-server 2.10, 2.12 and 2.15
 #   make check   format, lints, licences: what a change has to pass besides the tests
 #   make clean   remove everything that was built or fetched
 
-.PHONY: demo test bench conformance check clean tools
+.PHONY: demo test bench sim conformance check clean tools
 .DEFAULT_GOAL := help
 
 # Builds say what they do; make need not repeat it.
@@ -42,6 +43,10 @@ bench: tools
 	@$(RELEASE)/examples/bench
 
 # Servers that are fetched once, whatever is on PATH.
+sim: tools
+	cargo build --release --example sim
+	@$(RELEASE)/examples/sim --seeds $(or $(SEEDS),10000) --first-seed $(or $(SEED),0)
+
 conformance: tools
 	@for version in 2.10.26 2.12.8 2.15.1; do scripts/setup-nats $$version >/dev/null || exit 1; done
 	cargo build --example conformance

@@ -25,4 +25,6 @@ mod order;
 mod setup;
 mod shutdown;
 mod sight;
+mod simulation;
+mod simulations;
 mod tidy;

@@ -212,13 +212,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     ) {
         let ended = Ended { kind, bytes: delivery.size() };
         intake.took(ended.bytes);
-        match self.line_up(delivery) {
-            Some(in_hand) => {
-                in_flight.spawn(Arc::clone(self).take(in_hand, ended));
-            }
-            // The same event is in line already, and its answer counts for both.
-            None => intake.ended(ended),
-        }
+        in_flight.spawn(Arc::clone(self).take(self.line_up(delivery), ended));
     }
 
     /// Stops asking, and ends what is in hand in time.
@@ -280,8 +274,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.metrics.breaker_state.set(state);
     }
 
-    /// Takes a delivery in hand. A panic is a bug of ours: it costs its event
-    /// one redelivery, not the process.
+    /// Takes a delivery in hand. A panic beside the run costs its event one
+    /// redelivery, not the process.
     async fn take(self: Arc<Self>, in_hand: InHand<B>, ended: Ended) -> Ended {
         self.metrics.inflight.increment(1);
         self.metrics.inflight_bytes.increment(ended.bytes as f64);
@@ -291,13 +285,15 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.metrics.inflight.decrement(1);
         self.metrics.inflight_bytes.decrement(ended.bytes as f64);
         if outcome.is_err() {
-            self.metrics.panics.increment(1);
-            tracing::error!(
-                plugin = self.plan.plugin,
-                "the host panicked over an event: please report it"
-            );
+            self.panicked();
         }
         ended
+    }
+
+    fn panicked(&self) {
+        self.metrics.panics.increment(1);
+        let plugin = &*self.plan.plugin;
+        tracing::error!(plugin, "the host panicked over an event: please report it");
     }
 
     /// Between nothing and `bound`, every length as likely.

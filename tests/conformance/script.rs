@@ -176,6 +176,7 @@ impl Terms {
             },
             max_in_flight: self.max_in_flight,
             exclusive: false,
+            replicas: 1,
         }
     }
 }

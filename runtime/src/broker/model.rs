@@ -135,8 +135,7 @@ impl Broker {
         let key = (stream.to_owned(), durable.to_owned());
         let mut server = self.lock();
         let consumer = server.consumers.get_mut(&key);
-        let is_there =
-            consumer.map(|it| it.paused_until = Some(Instant::now() + pause)).is_some();
+        let is_there = consumer.map(|it| it.paused_until = Some(Instant::now() + pause)).is_some();
         drop(server);
         self.changed();
         is_there
@@ -146,7 +145,7 @@ impl Broker {
     pub fn ack_by_sequence(&self, stream: &str, durable: &str, sequence: u64) {
         let key = (stream.to_owned(), durable.to_owned());
         // Nobody waits for an answer, not even for that there is no consumer.
-        drop(self.settle(Place { key, sequence, answer: consumer::Answer::Done }));
+        drop(self.settle(Place { key, sequence, answer: consumer::Answer::Done, term: None }));
     }
 
     /// What the stream `name` holds, oldest first.

@@ -85,9 +85,10 @@ impl Gate {
             }
             match position {
                 Position::Open(until) => tokio::select! {
-                    () = sleep_until(until) => {}
-                    () = moved => {}
-                },
+                biased;
+                                   () = sleep_until(until) => {}
+                                   () = moved => {}
+                               },
                 Position::Closed | Position::HalfOpen(_) => moved.await,
             }
         }
@@ -123,9 +124,10 @@ impl Moves<'_> {
             let changed = self.changes.changed();
             match now {
                 Position::Open(until) => tokio::select! {
-                    () = sleep_until(until) => {}
-                    _ = changed => {}
-                },
+                biased;
+                                   () = sleep_until(until) => {}
+                                   _ = changed => {}
+                               },
                 Position::Closed | Position::HalfOpen(_) => drop(changed.await),
             }
         }

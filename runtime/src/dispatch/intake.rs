@@ -53,6 +53,8 @@ pub(super) struct Intake<S> {
     allowed: usize,
     held: usize,
     held_bytes: usize,
+    /// The breaker's, as last seen.
+    position: Position,
 }
 
 impl<S: Source> Intake<S> {
@@ -60,7 +62,7 @@ impl<S: Source> Intake<S> {
         if let Some(replays) = &mut sources.replays {
             replays.allow(MAX_REPLAYS.min(hold.events));
         }
-        Intake { sources, hold, allowed: 0, held: 0, held_bytes: 0 }
+        Intake { sources, hold, allowed: 0, held: 0, held_bytes: 0, position: Position::Closed }
     }
 
     /// Allows as many live deliveries as there is room for.
@@ -109,22 +111,30 @@ impl<S: Source> Intake<S> {
             (Kind::Replay, Some(replays)) => replays.allow(1),
             (Kind::Replay, None) => {}
         }
+        // It may have ended without a run, and the breaker still wants its probe.
+        if let Position::HalfOpen(left) = self.position {
+            self.pace(Some(left));
+        }
     }
 
     /// Does as the breaker says: nothing comes while it is open, and no more
     /// than the probes while it is half open.
     pub(super) fn follow(&mut self, position: Position) {
-        let most = match position {
+        self.position = position;
+        self.pace(match position {
             Position::Closed => None,
             Position::Open(_) => Some(0),
             Position::HalfOpen(left) => Some(left),
-        };
+        });
+        if let Position::Open(until) = position {
+            self.sources.live.pause(until.saturating_duration_since(tokio::time::Instant::now()));
+        }
+    }
+
+    fn pace(&mut self, most: Option<usize>) {
         self.sources.live.pace(most);
         if let Some(replays) = &mut self.sources.replays {
             replays.pace(most);
-        }
-        if let Position::Open(until) = position {
-            self.sources.live.pause(until.saturating_duration_since(tokio::time::Instant::now()));
         }
     }
 

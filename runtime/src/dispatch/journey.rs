@@ -6,14 +6,20 @@
 //! duplicate. For an ordered plugin the next event of the key begins after that.
 
 use std::{
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::atomic::{AtomicU32, AtomicUsize, Ordering},
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Dispatcher, Failure, Tally, Verdict, lanes::Place, now_ms};
+use super::{
+    Dispatcher, Failure, Tally, Verdict,
+    lanes::{Place, Turn},
+    now_ms,
+};
 use crate::{
     broker::{Broker, DecodeError, Delivery, Note, Source},
     event::{Disposition, Event, Output},
@@ -40,19 +46,16 @@ struct Tries {
 }
 
 impl<B: Broker, H: Handler> Dispatcher<B, H> {
-    /// Gives a delivery its place. `None`: the same event is in line already.
+    /// Gives a delivery its place.
     ///
     /// Called in the order of arrival: the order of a lane depends on it.
-    pub(super) fn line_up(&self, delivery: Handed<B>) -> Option<InHand<B>> {
+    pub(super) fn line_up(&self, delivery: Handed<B>) -> InHand<B> {
         let Some(lanes) = &self.lanes else {
-            return Some(InHand { delivery, event: None, place: None });
+            return InHand { delivery, event: None, place: None };
         };
         let event = delivery.event();
-        let place = match &event {
-            Ok(event) => Some(lanes.line_up(event)?),
-            Err(_) => None,
-        };
-        Some(InHand { delivery, event: Some(event), place })
+        let place = event.as_ref().ok().map(|event| lanes.line_up(event));
+        InHand { delivery, event: Some(event), place }
     }
 
     /// One delivery, from arrival to settlement.
@@ -77,7 +80,11 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             None => self.give_back(&delivery, &tries).await,
         };
         if let Some(disposition) = disposition {
-            self.settle(delivery, disposition).await;
+            let is_final = !matches!(disposition, Disposition::Retry(_));
+            let is_settled = self.settle(delivery, disposition).await;
+            if let Some(place) = place.as_mut().filter(|_| is_settled && is_final) {
+                place.settled();
+            }
         }
         // The next event of the key: not before this one is settled.
         drop(place);
@@ -94,11 +101,12 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     ) -> Option<Disposition> {
         self.arrived(&event);
         if let Some(place) = place {
-            let turn = self.unless_stopped(place.turn()).await;
-            // One that got its turn by chance would run before others of its key
-            // that were given back.
-            if turn.is_none() || self.hurry.is_cancelled() {
-                return self.give_back(delivery, tries).await;
+            match self.unless_stopped(place.turn()).await {
+                Some(Turn::Void) => return None,
+                // One that gets its turn during a stop would run before others of
+                // its key that were given back.
+                Some(Turn::Run) if !self.hurry.is_cancelled() => {}
+                _ => return self.give_back(delivery, tries).await,
             }
         }
         if let Err(failure) = self.count_attempts(delivery, &mut event, tries).await {
@@ -106,7 +114,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             return Box::pin(self.bury(delivery, &event, &failure, tries)).await;
         }
         loop {
-            let Err(failure) = self.attempt(delivery, &event).await else {
+            let Err(failure) = self.guarded(self.attempt(delivery, &event)).await else {
                 self.finished(&event);
                 return Some(Disposition::Ack);
             };
@@ -159,6 +167,18 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             }
         }
         Ok(())
+    }
+
+    /// A panic is a bug of ours: it costs its event an attempt, not the process.
+    async fn guarded(
+        &self,
+        attempt: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let outcome = AssertUnwindSafe(attempt).catch_unwind().await;
+        outcome.unwrap_or_else(|_| {
+            self.panicked();
+            Err(Failure::Panic)
+        })
     }
 
     /// Waits for the turn to run; then call, check, publish.
@@ -317,19 +337,23 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             }
             // Telling may take long while the connection is away; work goes on.
             tokio::select! {
-                outcome = work.as_mut() => return outcome,
-                told = delivery.progress() => if let Err(error) = told {
-                    tracing::debug!(plugin = self.plan.plugin, %error, "progress not told");
-                },
-            }
+            biased;
+                           outcome = work.as_mut() => return outcome,
+                           told = delivery.progress() => if let Err(error) = told {
+                               tracing::debug!(plugin = self.plan.plugin, %error, "progress not told");
+                           },
+                       }
         }
     }
 
-    async fn settle(&self, delivery: Handed<B>, disposition: Disposition) {
-        if let Err(error) = delivery.settle(disposition).await {
+    /// Whether the answer has reached the server, as far as that is known.
+    async fn settle(&self, delivery: Handed<B>, disposition: Disposition) -> bool {
+        let settled = delivery.settle(disposition).await;
+        if let Err(error) = &settled {
             self.metrics.settle_failures.increment(1);
             tracing::warn!(plugin = self.plan.plugin, %error, "the event may come again");
         }
+        settled.is_ok()
     }
 
     /// What to tell the server about a message that no handler can be given:

@@ -25,11 +25,35 @@ pub struct Lanes {
 }
 
 /// The events of one key that are in hand. There is always one whose turn it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
-    /// The sequence of the event whose turn it is.
-    current: u64,
-    waiting: BTreeMap<u64, oneshot::Sender<()>>,
+    current: Stand,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Tells deliveries of the same event apart.
+    n_stands: u64,
+}
+
+/// Which delivery of which event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stand {
+    sequence: u64,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// What became of an event's wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// All earlier events of the key are settled.
+    Run,
+    /// There is nothing to do: another delivery of the event was settled, or has
+    /// taken its place.
+    Void,
 }
 
 /// An event's place in its lane. The turn passes on when this is dropped.
@@ -37,8 +61,9 @@ struct Lane {
 pub struct Place {
     lanes: Arc<Mutex<HashMap<u64, Lane>>>,
     key: u64,
-    sequence: u64,
-    turn: Option<oneshot::Receiver<()>>,
+    stand: Stand,
+    turn: Option<oneshot::Receiver<Turn>>,
+    is_settled: bool,
 }
 
 impl Lanes {
@@ -48,27 +73,29 @@ impl Lanes {
     }
 
     /// Lines up an event of a stream: behind those of its key with a lower
-    /// sequence, before those with a higher one that have not begun. `None` if
-    /// the same event is in line already.
-    pub fn line_up(&self, event: &Event) -> Option<Place> {
+    /// sequence, before those with a higher one that have not begun. A delivery
+    /// of an event that waits already takes its place; one of the event whose
+    /// turn it is waits for how that ends.
+    pub fn line_up(&self, event: &Event) -> Place {
         let sequence = event.position.as_ref().map_or(0, |position| position.sequence);
         let key = self.hasher.hash_one(key(&self.by, event));
         let mut lanes = lock(&self.lanes);
-        let turn = match lanes.get_mut(&key) {
+        let (number, turn) = match lanes.get_mut(&key) {
             None => {
-                lanes.insert(key, Lane { current: sequence, waiting: BTreeMap::new() });
-                None
-            }
-            Some(lane) if lane.current == sequence || lane.waiting.contains_key(&sequence) => {
-                return None;
+                let current = Stand { sequence, number: 0 };
+                lanes.insert(key, Lane { current, waiting: BTreeMap::new(), n_stands: 0 });
+                (0, None)
             }
             Some(lane) => {
                 let (sender, turn) = oneshot::channel();
-                lane.waiting.insert(sequence, sender);
-                Some(turn)
+                lane.n_stands += 1;
+                let number = lane.n_stands;
+                lane.waiting.insert(sequence, Waiting { number, turn: sender });
+                (number, Some(turn))
             }
         };
-        Some(Place { lanes: Arc::clone(&self.lanes), key, sequence, turn })
+        let stand = Stand { sequence, number };
+        Place { lanes: Arc::clone(&self.lanes), key, stand, turn, is_settled: false }
     }
 
     /// How many keys are in hand.
@@ -79,12 +106,19 @@ impl Lanes {
 
 impl Place {
     /// Waits until all earlier events of the key are settled. Cancel-safe.
-    pub async fn turn(&mut self) {
-        if let Some(turn) = &mut self.turn {
-            // The sender lives in the lane until it is this event's turn.
-            drop(turn.await);
+    pub async fn turn(&mut self) -> Turn {
+        let Some(turn) = &mut self.turn else { return Turn::Run };
+        // Without an answer, another delivery has taken the place.
+        let turn = turn.await.unwrap_or(Turn::Void);
+        if turn == Turn::Run {
             self.turn = None;
         }
+        turn
+    }
+
+    /// The event is settled: other deliveries of it need not run.
+    pub fn settled(&mut self) {
+        self.is_settled = true;
     }
 }
 
@@ -92,13 +126,23 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut lanes = lock(&self.lanes);
         let Some(lane) = lanes.get_mut(&self.key) else { return };
-        if lane.current != self.sequence {
-            lane.waiting.remove(&self.sequence);
+        let Stand { sequence, number } = self.stand;
+        if lane.current != self.stand {
+            // Not the place of a delivery that came after it.
+            if lane.waiting.get(&sequence).is_some_and(|waiting| waiting.number == number) {
+                lane.waiting.remove(&sequence);
+            }
             return;
         }
-        while let Some((sequence, next)) = lane.waiting.pop_first() {
-            lane.current = sequence;
-            if next.send(()).is_ok() {
+        if self.is_settled
+            && let Some(again) = lane.waiting.remove(&sequence)
+        {
+            // Whoever gave up waiting needs no word.
+            let _ = again.turn.send(Turn::Void);
+        }
+        while let Some((sequence, Waiting { number, turn })) = lane.waiting.pop_first() {
+            lane.current = Stand { sequence, number };
+            if turn.send(Turn::Run).is_ok() {
                 return;
             }
         }

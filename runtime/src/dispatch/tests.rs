@@ -247,7 +247,7 @@ async fn every_answer_ends_as_it_should() {
         "pelton_events_done_total{plugin=\"p\"} 4",
         "pelton_events_rejected_total{plugin=\"p\"} 1",
         "pelton_outputs_refused_total{plugin=\"p\"} 1",
-        "pelton_events_retried_total{plugin=\"p\"} 5",
+        "pelton_events_retried_total{plugin=\"p\"} 6",
         "pelton_host_panics_total{plugin=\"p\"} 1",
         "pelton_inflight_events{plugin=\"p\"} 0",
     ] {

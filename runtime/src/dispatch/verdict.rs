@@ -42,6 +42,9 @@ pub enum Failure {
         /// The number of deliveries.
         deliveries: u32,
     },
+    /// A bug of ours.
+    #[error("the host panicked over it: please report that, with the host's log")]
+    Panic,
     /// The host stops.
     #[error("the host is stopping")]
     Stopped,
@@ -81,6 +84,7 @@ impl Failure {
             Failure::Call(CallError::Unavailable(_)) => "unavailable",
             Failure::Publish { .. } | Failure::Unsent { .. } => "publish",
             Failure::CrashLoop { .. } => "crash-loop",
+            Failure::Panic => "panic",
             Failure::Stopped => "stopped",
             Failure::NoDeadLetters | Failure::TooLargeToBury => "dead-letter",
         }
@@ -123,6 +127,7 @@ impl Failure {
             Failure::Decode(_)
             | Failure::Unsent { .. }
             | Failure::CrashLoop { .. }
+            | Failure::Panic
             | Failure::Stopped
             | Failure::NoDeadLetters
             | Failure::TooLargeToBury => Showing::Nothing,
@@ -155,7 +160,8 @@ impl Failure {
                 | CallError::Stack { .. }
                 | CallError::Unavailable(_),
             )
-            | Failure::Unsent { .. } => None,
+            | Failure::Unsent { .. }
+            | Failure::Panic => None,
         };
         if attempt >= retry.attempts {
             return Verdict::DeadLetter;

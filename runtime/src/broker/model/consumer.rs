@@ -92,7 +92,8 @@ impl Terms {
 
     /// Whether a subject may be wanted by both.
     pub(super) fn overlaps(&self, other: &Terms) -> bool {
-        let mut pairs = self.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b)));
+        let mut pairs =
+            self.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b)));
         pairs.any(|(a, b)| a.overlaps(b))
     }
 }
@@ -194,11 +195,13 @@ impl Consumer {
         (waiting.count() as u64, self.state.pending.len() as u64)
     }
 
-    /// All that is pending is due: another source shall have it first.
+    /// All that is pending is due, in the order of the stream: another source
+    /// shall have it first.
     pub(super) fn recall(&mut self, now: Instant) {
         for pending in self.state.pending.values_mut() {
             pending.due = now;
         }
+        self.state.queue = self.state.pending.keys().copied().collect();
     }
 
     /// Up to this sequence all is settled.
@@ -236,9 +239,8 @@ impl Consumer {
         pending.retain(|sequence, _| stream.holds(*sequence));
         queue.retain(|sequence| pending.contains_key(sequence));
         let max = self.terms.max_deliver;
-        let is_due = |sequence: &u64, pending: &Pending| {
-            pending.due <= now && !queue.contains(sequence)
-        };
+        let is_due =
+            |sequence: &u64, pending: &Pending| pending.due <= now && !queue.contains(sequence);
         let mut due = Vec::new();
         pending.retain(|sequence, pending| {
             let (is_due, is_last) = (is_due(sequence, pending), pending.attempts >= max);

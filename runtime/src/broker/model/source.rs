@@ -94,9 +94,10 @@ async fn wait(changes: &mut watch::Receiver<u64>, until: Option<Instant>) {
         }
     };
     tokio::select! {
-        Ok(()) = changes.changed() => {}
-        () = timer => {}
-    }
+    biased;
+           Ok(()) = changes.changed() => {}
+           () = timer => {}
+       }
 }
 
 impl broker::Source for Source {

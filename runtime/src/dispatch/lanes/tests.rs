@@ -19,15 +19,15 @@ fn event(sequence: u64, subject: &str, payload: &str) -> Event {
 }
 
 fn has_turn(place: &mut Place) -> bool {
-    place.turn().now_or_never().is_some()
+    place.turn().now_or_never() == Some(Turn::Run)
 }
 
 #[test]
 fn events_of_one_key_take_turns_and_others_do_not_wait() {
     let lanes = Lanes::new(OrderBy::Token(2));
-    let mut first = lanes.line_up(&event(1, "in.a", "")).unwrap();
-    let mut second = lanes.line_up(&event(2, "in.a", "")).unwrap();
-    let mut other = lanes.line_up(&event(3, "in.b", "")).unwrap();
+    let mut first = lanes.line_up(&event(1, "in.a", ""));
+    let mut second = lanes.line_up(&event(2, "in.a", ""));
+    let mut other = lanes.line_up(&event(3, "in.b", ""));
     assert!(has_turn(&mut first) && has_turn(&mut other) && !has_turn(&mut second));
     assert_eq!(lanes.len(), 2);
     drop(first);
@@ -39,30 +39,50 @@ fn events_of_one_key_take_turns_and_others_do_not_wait() {
 #[test]
 fn a_lower_sequence_that_comes_later_goes_first() {
     let lanes = Lanes::new(OrderBy::Token(2));
-    let running = lanes.line_up(&event(5, "in.a", "")).unwrap();
-    let mut late = lanes.line_up(&event(9, "in.a", "")).unwrap();
-    let mut early = lanes.line_up(&event(7, "in.a", "")).unwrap();
+    let running = lanes.line_up(&event(5, "in.a", ""));
+    let mut late = lanes.line_up(&event(9, "in.a", ""));
+    let mut early = lanes.line_up(&event(7, "in.a", ""));
     drop(running);
     assert!(has_turn(&mut early) && !has_turn(&mut late));
 }
 
 #[test]
-fn an_event_that_is_in_line_already_gets_no_second_place() {
+fn another_delivery_of_an_event_that_waits_takes_its_place() {
     let lanes = Lanes::new(OrderBy::Token(2));
-    let running = lanes.line_up(&event(1, "in.a", "")).unwrap();
-    let waiting = lanes.line_up(&event(2, "in.a", "")).unwrap();
-    assert!(lanes.line_up(&event(1, "in.a", "")).is_none());
-    assert!(lanes.line_up(&event(2, "in.a", "")).is_none());
-    drop((running, waiting));
-    assert!(lanes.line_up(&event(1, "in.a", "")).is_some());
+    let running = lanes.line_up(&event(1, "in.a", ""));
+    let mut stale = lanes.line_up(&event(2, "in.a", ""));
+    let mut later = lanes.line_up(&event(3, "in.a", ""));
+    let mut fresh = lanes.line_up(&event(2, "in.a", ""));
+    assert_eq!(stale.turn().now_or_never(), Some(Turn::Void));
+    drop(stale);
+    drop(running);
+    assert!(has_turn(&mut fresh) && !has_turn(&mut later));
+}
+
+#[test]
+fn another_delivery_of_the_event_that_runs_waits_for_how_that_ends() {
+    for is_settled in [true, false] {
+        let lanes = Lanes::new(OrderBy::Token(2));
+        let mut running = lanes.line_up(&event(1, "in.a", ""));
+        let mut later = lanes.line_up(&event(2, "in.a", ""));
+        let mut again = lanes.line_up(&event(1, "in.a", ""));
+        assert!(!has_turn(&mut again));
+        if is_settled {
+            running.settled();
+        }
+        drop(running);
+        let expected = if is_settled { Turn::Void } else { Turn::Run };
+        assert_eq!(again.turn().now_or_never(), Some(expected));
+        assert_eq!(has_turn(&mut later), is_settled);
+    }
 }
 
 #[test]
 fn one_that_gives_up_waiting_leaves_the_line() {
     let lanes = Lanes::new(OrderBy::Token(2));
-    let running = lanes.line_up(&event(1, "in.a", "")).unwrap();
-    let waiting = lanes.line_up(&event(2, "in.a", "")).unwrap();
-    let mut last = lanes.line_up(&event(3, "in.a", "")).unwrap();
+    let running = lanes.line_up(&event(1, "in.a", ""));
+    let waiting = lanes.line_up(&event(2, "in.a", ""));
+    let mut last = lanes.line_up(&event(3, "in.a", ""));
     drop(waiting);
     drop(running);
     assert!(has_turn(&mut last));
@@ -71,9 +91,9 @@ fn one_that_gives_up_waiting_leaves_the_line() {
 #[test]
 fn a_turn_that_was_given_and_not_taken_passes_on() {
     let lanes = Lanes::new(OrderBy::Token(2));
-    let running = lanes.line_up(&event(1, "in.a", "")).unwrap();
-    let given = lanes.line_up(&event(2, "in.a", "")).unwrap();
-    let mut last = lanes.line_up(&event(3, "in.a", "")).unwrap();
+    let running = lanes.line_up(&event(1, "in.a", ""));
+    let given = lanes.line_up(&event(2, "in.a", ""));
+    let mut last = lanes.line_up(&event(3, "in.a", ""));
     drop(running);
     drop(given);
     assert!(has_turn(&mut last));
@@ -96,7 +116,7 @@ fn keys_come_from_subject_header_or_payload() {
 #[test]
 fn events_without_a_key_share_a_lane() {
     let lanes = Lanes::new(OrderBy::Json("/id".to_owned()));
-    let _first = lanes.line_up(&event(1, "in", "no json")).unwrap();
-    let mut second = lanes.line_up(&event(2, "in", r#"{"else":1}"#)).unwrap();
+    let _first = lanes.line_up(&event(1, "in", "no json"));
+    let mut second = lanes.line_up(&event(2, "in", r#"{"else":1}"#));
     assert!(!has_turn(&mut second));
 }
