@@ -45,7 +45,7 @@ mod publish;
 mod verdict;
 
 /// What the dispatcher has to know of its plugin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// `[host] name`.
     pub host: String,
