@@ -21,6 +21,7 @@ mod delivery;
 mod examples;
 mod faults;
 mod misbehaviour;
+mod reload;
 mod setup;
 mod shutdown;
 mod sight;

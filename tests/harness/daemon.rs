@@ -98,6 +98,12 @@ impl Daemon {
         Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
     }
 
+    /// Has the daemon take its manifest anew.
+    pub fn reload(&self, folder: &Path) -> Finished {
+        let admin = self.admin().expect("the daemon has an admin server");
+        run(folder, &["reload", "--admin", &admin])
+    }
+
     /// All samples of `/metrics`, by name with labels.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         let (_, text) = self.get("/metrics").await.expect("the admin server answers");

@@ -176,6 +176,10 @@ impl System {
     async fn reload(&mut self, manifest: Manifest) -> Result<Reloaded, ReloadError> {
         let prepared = self.prepare(&manifest).await?;
         let wait = SWAP_LIMIT + self.manifest.host.drain;
+        tracing::info!(
+            changed = ?prepared.parts.keys().collect::<Vec<_>>(), removed = ?prepared.removed,
+            "everything new is checked and compiled: swapping"
+        );
         self.manifest = manifest;
         let swap = self.swap(prepared).await;
         self.tell_observers();
