@@ -312,12 +312,14 @@ async fn sighup_reloads_and_never_ends_the_host() {
 
     project.rewrite_plugins(&tagged("b", ""));
     daemon.signal("HUP");
-    eventually("it reloads", async || (reloads(&daemon, "reloaded").await == 1.0).then_some(())).await;
+    eventually("it reloads", async || (reloads(&daemon, "reloaded").await == 1.0).then_some(()))
+        .await;
     assert_eq!(tag_of(&server, "in.x", &event(1, "")).await, "b");
 
     project.rewrite_plugins("nonsense");
     daemon.signal("HUP");
-    eventually("it refuses", async || (reloads(&daemon, "refused").await == 1.0).then_some(())).await;
+    eventually("it refuses", async || (reloads(&daemon, "refused").await == 1.0).then_some(()))
+        .await;
     assert!(daemon.stop().await.success());
 }
 
@@ -333,7 +335,8 @@ async fn watched_files_reload_by_themselves() {
     let mut daemon = project.launch_with(&server, &["--watch"]);
     daemon.ready().await;
     let reloaded = async |n: f64| {
-        eventually("it reloads", async || (reloads(&daemon, "reloaded").await == n).then_some(())).await
+        eventually("it reloads", async || (reloads(&daemon, "reloaded").await == n).then_some(()))
+            .await
     };
 
     // Renamed over, as editors do.
@@ -350,7 +353,8 @@ async fn watched_files_reload_by_themselves() {
 
     // Wrong at first; when it is mended nobody has to say so.
     project.rewrite_plugins(&table("c").replace("handler.wasm", "later.wasm"));
-    eventually("it refuses", async || (reloads(&daemon, "refused").await == 1.0).then_some(())).await;
+    eventually("it refuses", async || (reloads(&daemon, "refused").await == 1.0).then_some(()))
+        .await;
     fs::copy(guest("tag"), project.path().join("later.wasm")).unwrap();
     reloaded(3.0).await;
     assert_eq!(tag_of(&server, "in.x", &event(3, "")).await, "c");
@@ -363,7 +367,7 @@ async fn core_nats_in_full_flow_drops_nothing_uncounted() {
     server.stream("OUT", &["out.>"]).await;
     let table = |n: usize| {
         // By turns wider and narrower: both are one queue group for the server.
-        let subject = if n % 2 == 0 { "in.>" } else { "in.flow" };
+        let subject = if n.is_multiple_of(2) { "in.>" } else { "in.flow" };
         format!(
             "[plugins.subject]\ncomponent = {:?}\nsubscribe = [{subject:?}]\npublish = [\"out.>\"]\n\
              queue = 100000\nconfig = {{ tag = \"g{n}\" }}\n",
@@ -382,6 +386,7 @@ async fn core_nats_in_full_flow_drops_nothing_uncounted() {
                 handled.next().await.unwrap();
             }
         }
+        client.flush().await.unwrap();
     });
 
     let mut swaps = 0;
@@ -396,7 +401,6 @@ async fn core_nats_in_full_flow_drops_nothing_uncounted() {
         assert_reloaded(&daemon.reload(project.path()), "swapped subject");
     }
     feeding.await.unwrap();
-
     let done = eventually("sent = handled + dropped", async || {
         let metrics = daemon.metrics().await;
         let sum = |name: &str| {
@@ -458,8 +462,7 @@ async fn two_reloads_at_once_are_done_one_after_the_other() {
     project.rewrite_plugins(&tagged("b", ""));
     let admin = daemon.admin().unwrap();
     let folder = project.path().to_owned();
-    let first =
-        tokio::task::spawn_blocking(move || verb(&folder, &["reload", "--admin", &admin]));
+    let first = tokio::task::spawn_blocking(move || verb(&folder, &["reload", "--admin", &admin]));
     daemon.says("\"reloading\"").await;
     project.rewrite_plugins(&tagged("c", ""));
     let second = daemon.reload(project.path());
@@ -580,7 +583,10 @@ fn a_host_that_is_not_reached_is_told_with_the_remedy() {
     // Nobody listens on port 1.
     let answer = reload(&["--admin", "127.0.0.1:1"]);
     assert_eq!(answer.status.code(), Some(1), "{answer:?}");
-    assert!(answer.stderr.contains("127.0.0.1:1") && answer.stderr.contains("kill -HUP"), "{answer:?}");
+    assert!(
+        answer.stderr.contains("127.0.0.1:1") && answer.stderr.contains("kill -HUP"),
+        "{answer:?}"
+    );
 
     let answer = reload(&[]);
     assert_eq!(answer.status.code(), Some(1), "{answer:?}");

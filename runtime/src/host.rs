@@ -200,7 +200,10 @@ impl System {
 
     /// Takes new manifests until the stop, or until a plugin ends unasked: its
     /// events would wait for ever, and nobody would notice.
-    async fn serve(&mut self, requests: &mut mpsc::Receiver<reload::Request>) -> anyhow::Result<()> {
+    async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<reload::Request>,
+    ) -> anyhow::Result<()> {
         let stop = self.stop.clone();
         loop {
             tokio::select! {

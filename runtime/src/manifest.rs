@@ -119,7 +119,7 @@ pub struct Secret(String);
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
-    /// Address and port of `/metrics`, `/livez`, `/readyz`.
+    /// Address and port of `/metrics`, `/livez`, `/readyz`, `/reload`.
     pub listen: std::net::SocketAddr,
 }
 

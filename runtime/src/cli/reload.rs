@@ -22,13 +22,15 @@ use super::{Exit, check, report};
 /// new first; then it swaps the plugins that changed, without losing or repeating an event, and
 /// leaves the others alone. If something is wrong it says what, and goes on as before.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 it runs as the manifest says, 2 the manifest was refused and \
+#[command(
+    after_help = "Exit codes: 0 it runs as the manifest says, 2 the manifest was refused and \
     nothing changed, 1 the host was not reached or some plugins are not as they should be.\n\n\
     The same without the admin server: kill -HUP PID; the host's log has the outcome.\n\n\
     Examples:\n  \
     pelton reload\n  \
     pelton reload deploy/orders.toml\n  \
-    pelton reload --admin 127.0.0.1:9464")]
+    pelton reload --admin 127.0.0.1:9464"
+)]
 pub struct Arguments {
     /// The host's manifest, or the folder it is in: [admin] listen says where the host is reached
     #[arg(default_value = "pelton.toml")]
@@ -131,6 +133,7 @@ fn lists(answer: &ReloadAnswer) -> String {
         ("untouched", &answer.untouched),
     ];
     let lists = lists.into_iter().filter(|(_, plugins)| !plugins.is_empty());
-    let lists: Vec<_> = lists.map(|(what, plugins)| format!("{what} {}", plugins.join(", "))).collect();
+    let lists: Vec<_> =
+        lists.map(|(what, plugins)| format!("{what} {}", plugins.join(", "))).collect();
     format!("reloaded: {}\n", lists.join("; "))
 }

@@ -119,9 +119,16 @@ async fn reload(origin: &Origin, reloader: &Reloader) -> ReloadAnswer {
 
 fn answer(done: Reloaded) -> ReloadAnswer {
     let Reloaded { swapped, added, removed, untouched, unfinished } = done;
-    let outcome =
-        if unfinished.is_empty() { Outcome::Reloaded } else { Outcome::Unfinished };
-    ReloadAnswer { outcome, swapped, added, removed, untouched, unfinished, problems: String::new() }
+    let outcome = if unfinished.is_empty() { Outcome::Reloaded } else { Outcome::Unfinished };
+    ReloadAnswer {
+        outcome,
+        swapped,
+        added,
+        removed,
+        untouched,
+        unfinished,
+        problems: String::new(),
+    }
 }
 
 fn tell(by: &str, answer: &ReloadAnswer) {
@@ -131,7 +138,12 @@ fn tell(by: &str, answer: &ReloadAnswer) {
             tracing::info!(by, ?swapped, ?added, ?removed, ?untouched, "reloaded");
         }
         Outcome::Unfinished => tracing::error!(
-            by, ?swapped, ?added, ?removed, ?untouched, ?unfinished,
+            by,
+            ?swapped,
+            ?added,
+            ?removed,
+            ?untouched,
+            ?unfinished,
             "reloaded, but some plugins do not run as the manifest says"
         ),
         Outcome::Refused | Outcome::Unavailable => {

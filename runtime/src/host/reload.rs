@@ -294,7 +294,8 @@ impl System {
     /// everything that runs is in `plugins` or in `leaving`.
     async fn swap(&mut self, prepared: Prepared) -> Swap {
         let Prepared { parts, mut sources, untouched, removed } = prepared;
-        let mut swap = Swap { done: Reloaded { untouched, ..Reloaded::default() }, ..Swap::default() };
+        let mut swap =
+            Swap { done: Reloaded { untouched, ..Reloaded::default() }, ..Swap::default() };
         for name in removed {
             if let Some(running) = self.plugins.remove(&name) {
                 swap.remove(name, running);
@@ -455,7 +456,9 @@ fn note_consumer_left(part: &Part, by: Option<&Arc<Part>>) {
         return;
     }
     tracing::info!(
-        plugin = part.plan.plugin, stream, consumer,
+        plugin = part.plan.plugin,
+        stream,
+        consumer,
         remedy = format!("nats consumer rm {stream} {consumer}"),
         "the plugin's consumer stays on the server and remembers its place; the command removes it"
     );
