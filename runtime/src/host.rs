@@ -15,10 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{
-        self,
-        nats::{Broker, WhenUnreachable},
-    },
+    broker::nats::{Broker, WhenUnreachable},
     dispatch::{Admission, Drained},
     manifest::{self, Manifest},
     plugin::{self, Engine, Plugin},
@@ -28,7 +25,7 @@ use crate::{
 pub use crate::broker::nats::WhenUnreachable as Unreachable;
 pub use provision::{Finding, Mode, Provision};
 pub use reload::{ReloadError, Reloaded, Reloader};
-use running::{Begin, Ended, Ground, Part, Running};
+use running::{Begin, Bound, Ended, Ground, Part, Running};
 
 mod observe;
 mod plan;
@@ -67,7 +64,7 @@ pub struct Host {
     engine: Engine,
     ground: Ground,
     /// Loaded and bound to their sources, by name.
-    ready: BTreeMap<String, (Arc<Part>, broker::nats::Source)>,
+    ready: BTreeMap<String, (Arc<Part>, Bound)>,
     metrics: Metrics,
     reloader: Reloader,
     requests: mpsc::Receiver<reload::Request>,
@@ -302,7 +299,7 @@ async fn bind_all(
     ground: &Ground,
     parts: BTreeMap<String, Arc<Part>>,
     update_consumers: bool,
-) -> Result<BTreeMap<String, (Arc<Part>, broker::nats::Source)>, StartError> {
+) -> Result<BTreeMap<String, (Arc<Part>, Bound)>, StartError> {
     let broker = if update_consumers { ground.updating() } else { ground.broker.clone() };
     let (mut ready, mut findings) = (BTreeMap::new(), Vec::new());
     for (name, part) in parts {

@@ -19,11 +19,10 @@ use tokio::{
 };
 
 use super::{
-    Begin, Finding, Mode, Part, Provision, Running, StartError, System, part, running::Stage,
-    unusable,
+    Begin, Bound, Finding, Mode, Part, Provision, Running, StartError, System, part,
+    running::Stage, unusable,
 };
 use crate::{
-    broker,
     manifest::{Manifest, Plugin as Spec},
     plugin::Plugin,
     telemetry::Metrics,
@@ -94,7 +93,7 @@ struct Prepared {
     /// What is added or changed.
     parts: BTreeMap<String, Arc<Part>>,
     /// Sources of those that read what nobody has read before them.
-    sources: BTreeMap<String, broker::nats::Source>,
+    sources: BTreeMap<String, Bound>,
     untouched: Vec<String>,
     removed: Vec<String>,
 }
@@ -338,13 +337,7 @@ impl System {
 
     /// Streams: what is in flight is settled first, so that no event runs twice
     /// and order is kept; the backlog waits in the stream.
-    fn follow(
-        &mut self,
-        name: String,
-        part: Arc<Part>,
-        source: Option<broker::nats::Source>,
-        swap: &mut Swap,
-    ) {
+    fn follow(&mut self, name: String, part: Arc<Part>, source: Option<Bound>, swap: &mut Swap) {
         let predecessor = self.plugins.remove(&name);
         if predecessor.is_none() {
             swap.done.added.push(name.clone());

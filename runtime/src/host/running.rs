@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::{self, Broker as _, SetupError, Subscription, nats::Broker},
-    dispatch::{Admission, Dispatcher, Drained, Plan},
+    dispatch::{Admission, Dispatcher, Drained, Plan, Sources},
     host::{observe::Observed, plan},
     manifest,
     plugin::Plugin,
@@ -36,6 +36,9 @@ pub(super) struct Part {
     pub(super) plan: Plan,
     pub(super) metrics: PluginMetrics,
 }
+
+/// Everything that a plugin reads, bound.
+pub(super) type Bound = Sources<broker::nats::Source>;
 
 /// What all plugins of a host share.
 #[derive(Clone)]
@@ -75,7 +78,7 @@ pub(super) struct Ended {
 pub(super) struct Begin {
     pub(super) part: Arc<Part>,
     /// Bound already; else it is bound when the predecessor has ended.
-    pub(super) source: Option<broker::nats::Source>,
+    pub(super) source: Option<Bound>,
     /// Whom it takes over from, once that one has settled what was in flight.
     pub(super) predecessor: Option<Running>,
 }
@@ -101,8 +104,9 @@ impl Part {
 
     /// Binds everything that it reads. Nothing is taken from a stream yet; core
     /// NATS begins to fill the queue.
-    pub(super) async fn bind(&self, broker: &Broker) -> Result<broker::nats::Source, SetupError> {
-        broker.subscribe(self.subscription.clone()).await
+    pub(super) async fn bind(&self, broker: &Broker) -> Result<Bound, SetupError> {
+        let live = broker.subscribe(self.subscription.clone()).await?;
+        Ok(Sources { live, replays: None })
     }
 }
 
@@ -177,7 +181,7 @@ impl Life {
     }
 
     /// The source, and the settings it was bound with; `None`: stopped before that.
-    async fn begin(&self, begin: Begin) -> Option<(Arc<Part>, broker::nats::Source)> {
+    async fn begin(&self, begin: Begin) -> Option<(Arc<Part>, Bound)> {
         let Begin { part, source, predecessor } = begin;
         let name = super::readable(&part.plan.plugin);
         let before = predecessor.as_ref().and_then(Running::part);
@@ -205,7 +209,7 @@ impl Life {
         &self,
         part: &Arc<Part>,
         before: Option<&Arc<Part>>,
-    ) -> (Stage, Arc<Part>, broker::nats::Source) {
+    ) -> (Stage, Arc<Part>, Bound) {
         let mut tries = 0;
         loop {
             let problem = match part.bind(&self.ground.updating()).await {
@@ -232,7 +236,7 @@ impl Life {
         self.stage.send_replace(Stage::Starting { problem, before: before.cloned() });
     }
 
-    async fn run(&self, part: &Part, source: broker::nats::Source) -> Drained {
+    async fn run(&self, part: &Part, source: Bound) -> Drained {
         let Ground { broker, admission, .. } = self.ground.clone();
         let (plugin, plan) = (Arc::clone(&part.plugin), part.plan.clone());
         let dispatcher = Dispatcher::new(broker, plugin, plan, admission, part.metrics.clone());
