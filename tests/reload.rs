@@ -617,3 +617,43 @@ async fn a_consumer_that_differs_is_updated_on_request() {
     // It kept its place.
     assert_eq!(server.count("OUT").await, 2);
 }
+
+#[tokio::test]
+async fn what_the_server_refuses_at_the_swap_leaves_the_old_settings() {
+    let server = Server::start().await;
+    let queue = |table: &str| {
+        format!(
+            "[streams.IN]\nsubjects = [\"in.>\"]\nretention = \"work-queue\"\n\
+             [streams.OUT]\nsubjects = [\"out.>\"]\n{table}"
+        )
+    };
+    let project = Project::new(&queue(&tagged("a", "").replace("in.>", "in.a")));
+    let daemon = project.run(&server).await;
+    // The swap waits for this event; meanwhile somebody else takes the subject.
+    server.publish("in.a", event(0, r#","sleep-ms":900"#)).await;
+    eventually("it runs", async || {
+        let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
+        (running == 1.0).then_some(())
+    })
+    .await;
+    project.rewrite(&queue(&tagged("b", "").replace("in.>", "in.b")));
+    daemon.signal("HUP");
+    daemon.says("swapping").await;
+    let stream = server.jetstream().await.get_stream("IN").await.unwrap();
+    let thief = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some("thief".to_owned()),
+        filter_subject: "in.b".to_owned(),
+        ..Default::default()
+    };
+    stream.create_consumer(thief).await.unwrap();
+
+    daemon.says("it runs with its old settings again").await;
+    assert_eq!(reloads(&daemon, "unfinished").await, 1.0);
+    assert_eq!(tag_of(&server, "in.a", &event(1, "")).await, "a");
+    assert_eq!(daemon.get("/readyz").await.unwrap().0, 200);
+
+    // The next reload tries again.
+    stream.delete_consumer("thief").await.unwrap();
+    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_eq!(tag_of(&server, "in.b", &event(2, "")).await, "b");
+}
