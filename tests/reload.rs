@@ -64,7 +64,9 @@ async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
     let server = Server::start().await;
     let project = Project::with_plugins(&format!("{}{}", variant(0), neighbour()));
     let daemon = project.run(&server).await;
-    let feeding = tokio::spawn(feed(server.jetstream().await, EVENTS));
+    // A backlog, so that something is in flight at every swap.
+    let flow = |n| ("in.flow".to_owned(), event(n, r#","sleep-ms":10"#));
+    server.publish_all((0..EVENTS).map(flow)).await;
 
     let (mut swaps, mut next) = (0, 0);
     for reload in 1..=RELOADS {
@@ -80,15 +82,15 @@ async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
         if reload == BAD {
             let bad = variant(reload).replace("concurrency = ", "concurency = ");
             project.rewrite_plugins(&format!("{bad}{}", neighbour()));
-            assert_refused(&daemon.reload(project.path()), &["concurency", "concurrency"]);
+            assert_refused(&daemon.reload(project.path()).await, &["concurency", "concurrency"]);
         } else {
             let says = "swapped subject; untouched neighbour";
-            assert_reloaded(&daemon.reload(project.path()), says);
+            assert_reloaded(&daemon.reload(project.path()).await, says);
             swaps += 1;
         }
     }
-    assert!(!feeding.is_finished(), "the flow ended before the reloads did");
-    feeding.await.unwrap();
+    let left = server.backlog("IN", "pelton-subject").await.unwrap();
+    assert!(left > 0, "the flow ended before the reloads did");
     server.settled("IN", "pelton-subject").await;
     server.settled("IN", "pelton-neighbour").await;
 
@@ -132,13 +134,6 @@ fn variant(n: usize) -> String {
     tagged(&format!("g{n}"), keys).replace("\"in.>\"", "\"in.flow\"")
 }
 
-async fn feed(jetstream: async_nats::jetstream::Context, n_events: usize) {
-    for n in 0..n_events {
-        let stored = jetstream.publish("in.flow", event(n, r#","sleep-ms":2"#).into());
-        stored.await.unwrap().await.unwrap();
-    }
-}
-
 /// Lost and duplicated events, and the tags of those that handled them.
 fn account(out: &[Stored], n_events: usize) -> (usize, usize, BTreeMap<String, usize>) {
     let (mut counts, mut tags) = (BTreeMap::<String, usize>::new(), BTreeMap::new());
@@ -160,16 +155,16 @@ async fn a_change_holds_from_one_event_to_the_next() {
 
     // Configuration.
     project.rewrite_plugins(&tagged("b", ""));
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     assert_eq!(tag_of(&server, "in.x", &event(2, "")).await, "b");
 
     // The component.
     project.rewrite_plugins(&plugin_table("subject", "echo", "in.>", ""));
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     assert_eq!(tag_of(&server, "in.x", b"echo").await, "none");
 
     // Nothing.
-    assert_reloaded(&daemon.reload(project.path()), "untouched subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "untouched subject");
     assert_eq!(reloads(&daemon, "reloaded").await, 3.0);
 }
 
@@ -186,7 +181,7 @@ async fn another_file_under_the_same_name_is_another_component() {
     assert_eq!(tag_of(&server, "in.x", b"echo").await, "none");
 
     fs::copy(guest("tag"), &component).unwrap();
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
 
     assert_eq!(tag_of(&server, "in.x", &event(1, "")).await, "new");
 }
@@ -203,7 +198,7 @@ async fn subjects_limits_and_grants_change_in_place() {
     let keys = "memory = \"32MiB\"\nconcurrency = 3\n\
                 retry = { attempts = 9, backoff = { first = \"10ms\", max = \"20ms\" } }";
     project.rewrite_plugins(&tagged("b", keys).replace("in.>", "in.b"));
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     server.publish("in.a", "not for anybody").await;
     assert_eq!(tag_of(&server, "in.b", &event(2, "")).await, "b");
     let stream = server.jetstream().await.get_stream("IN").await.unwrap();
@@ -217,13 +212,13 @@ async fn subjects_limits_and_grants_change_in_place() {
     // More attempts: seven failures are not the end of it any more.
     let flaky = plugin_table("subject", "flaky", "in.b", keys);
     project.rewrite_plugins(&flaky);
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     tag_of(&server, "in.b", br#"{"succeed-at":8}"#).await;
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
 
     // Nothing may be published any more.
     project.rewrite_plugins(&flaky.replace("publish = [\"out.>\"]", "publish = [\"out.else\"]"));
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     server.publish("in.b", r#"{"succeed-at":1}"#).await;
     let dead = crate::delivery::dead_letters(&server, 1).await;
     assert_eq!(dead[0].header("Pelton-Dlq-Reason"), Some("output"), "{dead:?}");
@@ -240,13 +235,13 @@ async fn plugins_come_and_go() {
         "[streams.IN]\nsubjects = [\"in.>\"]\n[streams.OUT]\nsubjects = [\"out.>\"]\n\
          [streams.MORE]\nsubjects = [\"more.>\"]\n{both}"
     ));
-    assert_reloaded(&daemon.reload(project.path()), "added neighbour; untouched subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "added neighbour; untouched subject");
     assert!(server.jetstream().await.get_stream("MORE").await.is_ok(), "no new stream");
     server.publish("in.next.x", "x").await;
     server.settled("IN", "pelton-neighbour").await;
 
     project.rewrite_plugins(&neighbour());
-    assert_reloaded(&daemon.reload(project.path()), "removed subject; untouched neighbour");
+    assert_reloaded(&daemon.reload(project.path()).await, "removed subject; untouched neighbour");
     daemon.says("nats consumer rm IN pelton-subject").await;
     server.publish("in.next.x", "x").await;
     server.settled("IN", "pelton-neighbour").await;
@@ -254,7 +249,7 @@ async fn plugins_come_and_go() {
     assert_eq!(server.backlog("IN", "pelton-subject").await, Some(1));
 
     project.rewrite_plugins(&both);
-    assert_reloaded(&daemon.reload(project.path()), "added subject; untouched neighbour");
+    assert_reloaded(&daemon.reload(project.path()).await, "added subject; untouched neighbour");
     server.settled("IN", "pelton-subject").await;
     assert_eq!(server.count("OUT").await, 4);
 }
@@ -264,36 +259,38 @@ async fn what_is_wrong_is_said_and_the_old_goes_on() {
     let server = Server::start().await;
     let project = Project::with_plugins(&tagged("a", ""));
     let daemon = project.run(&server).await;
-    let refused = |words: &[&str]| assert_refused(&daemon.reload(project.path()), words);
+    let refused = async |words: &[&str]| {
+        assert_refused(&daemon.reload(project.path()).await, words);
+    };
 
     project.rewrite("[plugins.subject]\ncomponent = ");
-    refused(&["pelton.toml:2", "not TOML", "the host runs as before"]);
+    refused(&["pelton.toml:2", "not TOML", "the host runs as before"]).await;
     fs::remove_file(project.path().join("pelton.toml")).unwrap();
-    refused(&["there is no manifest at"]);
+    refused(&["there is no manifest at"]).await;
     project.rewrite_plugins(&tagged("b", "").replace("tag.wasm", "gone.wasm"));
-    refused(&["gone.wasm"]);
+    refused(&["gone.wasm"]).await;
     // All at once: a component that is none, and what only a restart can change.
     fs::write(project.path().join("bad.wasm"), "not wasm").unwrap();
     let component = format!("{:?}", guest("tag"));
     project.rewrite_plugins(&tagged("b", "").replace(&component, "\"bad.wasm\""));
-    refused(&["bad.wasm"]);
+    refused(&["bad.wasm"]).await;
     project.rewrite(&format!(
         "[host]\nname = \"other\"\nstack = \"1MiB\"\n[nats]\nping-interval = \"3s\"\n\
          [streams.IN]\nsubjects = [\"in.>\"]\n[streams.OUT]\nsubjects = [\"out.>\"]\n{}",
         tagged("b", "")
     ));
-    refused(&["host.name", "host.stack", "nats.ping-interval", "restart the host"]);
+    refused(&["host.name", "host.stack", "nats.ping-interval", "restart the host"]).await;
     // A guest that cannot be started is found before anything is touched.
     let start = plugin_table("subject", "tag", "in.>", "memory = \"64KiB\"");
     project.rewrite_plugins(&start);
-    refused(&["memory"]);
+    refused(&["memory"]).await;
     // Streams that differ; none is made before all is known to be right.
     project.rewrite(&format!(
         "[streams.IN]\nsubjects = [\"in.>\"]\nmax-messages = 7\n[streams.AAA]\nsubjects = [\"a\"]\n\
          [streams.OUT]\nsubjects = [\"out.>\"]\n{}",
         tagged("b", "")
     ));
-    refused(&["max-messages", "7"]);
+    refused(&["max-messages", "7"]).await;
     assert!(server.jetstream().await.get_stream("AAA").await.is_err(), "a stream was made");
 
     assert_eq!(tag_of(&server, "in.x", &event(1, "")).await, "a");
@@ -398,7 +395,7 @@ async fn core_nats_in_full_flow_drops_nothing_uncounted() {
         .await;
         swaps += 1;
         project.rewrite(&table(swaps));
-        assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+        assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     }
     feeding.await.unwrap();
     let done = eventually("sent = handled + dropped", async || {
@@ -438,7 +435,7 @@ async fn a_retry_that_waits_is_taken_over_by_the_new_settings() {
     .await;
 
     project.rewrite_plugins(&tagged("b", retry));
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     server.settled("IN", "pelton-subject").await;
 
     let (lost, duplicated, tags) = account(&server.stored("OUT").await, 20);
@@ -465,7 +462,7 @@ async fn two_reloads_at_once_are_done_one_after_the_other() {
     let first = tokio::task::spawn_blocking(move || verb(&folder, &["reload", "--admin", &admin]));
     daemon.says("\"reloading\"").await;
     project.rewrite_plugins(&tagged("c", ""));
-    let second = daemon.reload(project.path());
+    let second = daemon.reload(project.path()).await;
 
     assert_reloaded(&first.await.unwrap(), "swapped subject");
     assert_reloaded(&second, "swapped subject");
@@ -507,13 +504,13 @@ async fn a_reload_while_the_server_is_away_changes_nothing() {
     .await;
 
     project.rewrite_plugins(&tagged("b", ""));
-    let answer = daemon.reload(project.path());
+    let answer = daemon.reload(project.path()).await;
     assert_eq!(answer.status.code(), Some(1), "{answer:?}");
     assert!(answer.stderr.contains("not connected to NATS"), "{answer:?}");
 
     server.restart().await;
     assert_eq!(tag_of(&server, "in.x", &event(1, "")).await, "a");
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     assert_eq!(tag_of(&server, "in.x", &event(2, "")).await, "b");
 }
 
@@ -654,6 +651,6 @@ async fn what_the_server_refuses_at_the_swap_leaves_the_old_settings() {
 
     // The next reload tries again.
     stream.delete_consumer("thief").await.unwrap();
-    assert_reloaded(&daemon.reload(project.path()), "swapped subject");
+    assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     assert_eq!(tag_of(&server, "in.b", &event(2, "")).await, "b");
 }
