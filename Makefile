@@ -3,10 +3,11 @@
 #   make demo    build, run the order pipeline on a nats-server of its own, show what comes out
 #   make test    every test
 #   make bench   ours against a native loop on the same client (takes some minutes)
+#   make conformance  the model of JetStream against nats-server 2.10, 2.12 and 2.15
 #   make check   format, lints, licences: what a change has to pass besides the tests
 #   make clean   remove everything that was built or fetched
 
-.PHONY: demo test bench check clean tools
+.PHONY: demo test bench conformance check clean tools
 .DEFAULT_GOAL := help
 
 # Builds say what they do; make need not repeat it.
@@ -39,6 +40,13 @@ bench: tools
 	cargo build --release --bin pelton --example bench
 	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
 	@$(RELEASE)/examples/bench
+
+# Servers that are fetched once, whatever is on PATH.
+conformance: tools
+	@for version in 2.10.26 2.12.8 2.15.1; do scripts/setup-nats $$version >/dev/null || exit 1; done
+	cargo build --example conformance
+	@$(TARGET)/debug/examples/conformance $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--first-seed $(SEED)) \
+		$$(scripts/setup-nats 2.10.26) $$(scripts/setup-nats 2.12.8) $$(scripts/setup-nats 2.15.1)
 
 check:
 	cargo fmt --check

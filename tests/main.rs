@@ -21,6 +21,7 @@ mod delivery;
 mod examples;
 mod faults;
 mod misbehaviour;
+mod order;
 mod reload;
 mod setup;
 mod shutdown;

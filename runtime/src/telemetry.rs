@@ -24,7 +24,7 @@ const SECONDS: [f64; 16] = [
 ];
 
 /// Name, unit and help of every metric.
-const CATALOGUE: [(&str, Kind, Unit, &str); 27] = [
+const CATALOGUE: [(&str, Kind, Unit, &str); 31] = [
     (EVENTS_RECEIVED, Kind::Counter, Unit::Count, "Deliveries taken from the server."),
     (EVENTS_REDELIVERED, Kind::Counter, Unit::Count, "Deliveries after the first of an event."),
     (EVENTS_DONE, Kind::Counter, Unit::Count, "Events handled, their outputs published."),
@@ -44,6 +44,10 @@ const CATALOGUE: [(&str, Kind, Unit, &str); 27] = [
     (INFLIGHT_BYTES, Kind::Gauge, Unit::Bytes, "Bytes of the events in flight."),
     (CONSUMER_LAG, Kind::Gauge, Unit::Count, "Events that wait in the stream."),
     (CONSUMER_ACK_PENDING, Kind::Gauge, Unit::Count, "Events delivered, unsettled, to all hosts."),
+    (BREAKER_STATE, Kind::Gauge, Unit::Count, "Circuit breaker: 0 closed, 1 half open, 2 open."),
+    (BREAKER_OPENINGS, Kind::Counter, Unit::Count, "How often the circuit breaker opened."),
+    (LANES, Kind::Gauge, Unit::Count, "Keys of an ordered plugin with events in hand."),
+    (PLUGIN_ACTIVE, Kind::Gauge, Unit::Count, "0 while another replica has an ordered plugin."),
     (CORE_DROPPED, Kind::Counter, Unit::Count, "Events of core NATS dropped before the handler."),
     (HOST_PANICS, Kind::Counter, Unit::Count, "Panics of the host: report each as a bug."),
     (NATS_CONNECTED, Kind::Gauge, Unit::Count, "1 while connected to NATS."),
@@ -73,6 +77,10 @@ const INFLIGHT_EVENTS: &str = "pelton_inflight_events";
 const INFLIGHT_BYTES: &str = "pelton_inflight_bytes";
 const CONSUMER_LAG: &str = "pelton_consumer_lag_events";
 const CONSUMER_ACK_PENDING: &str = "pelton_consumer_ack_pending_events";
+const BREAKER_STATE: &str = "pelton_breaker_state";
+const BREAKER_OPENINGS: &str = "pelton_breaker_openings_total";
+const LANES: &str = "pelton_lanes";
+const PLUGIN_ACTIVE: &str = "pelton_plugin_active";
 const CORE_DROPPED: &str = "pelton_core_dropped_total";
 const HOST_PANICS: &str = "pelton_host_panics_total";
 const NATS_CONNECTED: &str = "pelton_nats_connected";
@@ -132,6 +140,14 @@ pub struct PluginMetrics {
     pub lag: Gauge,
     /// Events delivered and not settled, over all hosts.
     pub ack_pending: Gauge,
+    /// The circuit breaker: 0 closed, 1 half open, 2 open.
+    pub breaker_state: Gauge,
+    /// How often the circuit breaker opened.
+    pub breaker_openings: Counter,
+    /// Keys of an ordered plugin with events in hand.
+    pub lanes: Gauge,
+    /// 1 while this replica has the plugin.
+    pub active: Gauge,
     /// Events of core NATS dropped before the handler.
     pub core_dropped: Counter,
     /// Panics of the host.
@@ -211,6 +227,10 @@ impl Metrics {
             inflight_bytes: gauge(INFLIGHT_BYTES),
             lag: gauge(CONSUMER_LAG),
             ack_pending: gauge(CONSUMER_ACK_PENDING),
+            breaker_state: gauge(BREAKER_STATE),
+            breaker_openings: counter(BREAKER_OPENINGS),
+            lanes: gauge(LANES),
+            active: gauge(PLUGIN_ACTIVE),
             core_dropped: counter(CORE_DROPPED),
             panics: counter(HOST_PANICS),
             metrics: self.clone(),

@@ -38,6 +38,15 @@ impl Project {
         Project::with_plugins(&plugin_table("subject", name, "in.>", more))
     }
 
+    /// The same with `to` in place of `from` in its manifest.
+    pub fn edited(self, from: &str, to: &str) -> Project {
+        let file = self.path().join("pelton.toml");
+        let manifest = std::fs::read_to_string(&file).unwrap();
+        assert!(manifest.contains(from), "no {from:?} in\n{manifest}");
+        std::fs::write(&file, manifest.replace(from, to)).unwrap();
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

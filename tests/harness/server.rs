@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::LazyLock,
     time::SystemTime,
@@ -33,6 +33,7 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
 
 pub struct Server {
     process: Option<Child>,
+    binary: PathBuf,
     folder: TempDir,
     port: u16,
     config: String,
@@ -66,8 +67,14 @@ impl Server {
 
     /// A server with more configuration.
     pub async fn with_config(config: &str) -> Server {
+        Server::with_binary(&BINARY, config).await
+    }
+
+    /// A server of another version than that of the other tests.
+    pub async fn with_binary(binary: &Path, config: &str) -> Server {
         let folder = TempDir::with_prefix("pelton-test-").unwrap();
-        let mut server = Server { process: None, folder, port: 0, config: config.to_owned() };
+        let (binary, config) = (binary.to_owned(), config.to_owned());
+        let mut server = Server { process: None, binary, folder, port: 0, config };
         server.launch().await;
         server
     }
@@ -116,7 +123,7 @@ impl Server {
             ),
         );
         std::fs::write(&config, text).unwrap();
-        let process = Command::new(&*BINARY)
+        let process = Command::new(&self.binary)
             .arg("--config")
             .arg(&config)
             .stdout(Stdio::null())
@@ -159,6 +166,12 @@ impl Server {
         let mut acks = Vec::new();
         for (subject, payload) in messages {
             acks.push(jetstream.publish(subject, payload.into()).await.unwrap());
+            // The client waits for room when 5,000 are unanswered.
+            if acks.len() == 1_000 {
+                for ack in acks.drain(..) {
+                    ack.await.unwrap();
+                }
+            }
         }
         for ack in acks {
             ack.await.unwrap();

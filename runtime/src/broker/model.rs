@@ -1,84 +1,66 @@
 //! A model of JetStream in memory, for tests of what is built on a broker.
 //!
 //! It keeps the server's rules that delivery depends on: duplicate window, ack
-//! wait, redelivery, delayed nak, max ack pending, max deliver, termination,
-//! acknowledgement by sequence, queue groups. It has no connection to lose: a
-//! test asks for trouble with [`Broker::inject`]. Time is tokio's, so a test may
-//! pause it. Messages are handed over in [`broker::Source::next`], not before,
-//! so nothing ages on the way.
+//! wait, order of redelivery, delayed nak, max ack pending, max deliver,
+//! termination, acknowledgement by sequence, limits and retention of streams,
+//! pauses, queue groups. `tests/conformance` compares it with real servers.
+//!
+//! Time is tokio's, so a test may pause it. Without trouble nothing takes time,
+//! and messages are handed over in [`broker::Source::next`], not before, so
+//! nothing ages on the way. Trouble is asked for: for the next publish or
+//! settlement ([`Broker::inject`]), now ([`Broker::cut`], [`Broker::restart`],
+//! [`Broker::outage`]), or by chance ([`Broker::trouble`]); [`Broker::heal`] ends
+//! all of it. On one thread with paused time the same seed gives the same run.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
 };
 
 use self::{
-    consumer::{Consumer, Next},
-    source::Kind,
-    stream::{Put, Stream},
+    consumer::Terms,
+    server::Server,
+    stream::Stream,
+    wire::{Key, Line, Place, Sent},
 };
-pub use self::{delivery::Delivery, source::Source};
-use super::{From, Keep, Message, PublishError, Published, SettleError, SetupError, Subscription};
-use crate::{broker, event::Event, manifest, subject::Pattern};
+pub use self::{
+    delivery::Delivery,
+    lease::LEASE,
+    source::Source,
+    trouble::{Fault, Spells, Trouble},
+};
+use super::{
+    From, Keep, Message, Note, PublishError, Published, SettleError, SetupError, Subscription,
+};
+use crate::{broker, manifest};
 
 mod consumer;
 mod delivery;
+mod fleeting;
+mod lease;
+mod server;
 mod source;
 mod stream;
+mod trouble;
+mod wire;
 
-/// 2023-11-14: where the model's wall clock begins, in milliseconds since 1970.
-const EPOCH_MS: u64 = 1_700_000_000_000;
+/// How long an answer is waited for.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Trouble that a test asks for. Each happens once, in the order asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The next publish is not stored and is said to be unavailable.
-    PublishUnavailable,
-    /// The next publish is not stored, and nobody answers.
-    PublishLost,
-    /// The next publish is stored, and the answer is lost.
-    PublishUnanswered,
-    /// The next settlement does not reach the server, and this is known.
-    SettleLost,
-}
-
-/// A broker in memory. Cheap to clone: clones are connections to the same server.
+/// A connection to a broker in memory. Cheap to clone: clones share the
+/// connection, [`Broker::another`] makes one of its own.
 #[derive(Debug, Clone)]
 pub struct Broker {
     server: Arc<Mutex<Server>>,
     /// Counts changes, so that waiting sources look again.
     changes: watch::Sender<u64>,
-}
-
-#[derive(Debug)]
-struct Server {
-    begun: Instant,
-    streams: BTreeMap<String, Stream>,
-    /// By stream and durable name.
-    consumers: BTreeMap<(String, String), Consumer>,
-    members: Vec<Member>,
-    faults: VecDeque<Fault>,
-    drops: BTreeMap<String, Arc<AtomicU64>>,
-    n_made: u64,
-}
-
-/// One subscription over core NATS.
-#[derive(Debug)]
-struct Member {
-    group: String,
-    subjects: Vec<Pattern>,
-    queue: mpsc::Sender<Event>,
-    dropped: Arc<AtomicU64>,
-    n_received: u64,
+    connection: u64,
+    updates_consumers: bool,
 }
 
 impl Default for Broker {
@@ -88,39 +70,100 @@ impl Default for Broker {
 }
 
 impl Broker {
-    /// A server without streams.
+    /// A server without streams, and a connection to it.
     pub fn new() -> Broker {
-        let server = Server {
-            begun: Instant::now(),
-            streams: BTreeMap::new(),
-            consumers: BTreeMap::new(),
-            members: Vec::new(),
-            faults: VecDeque::new(),
-            drops: BTreeMap::new(),
-            n_made: 0,
-        };
-        Broker { server: Arc::new(Mutex::new(server)), changes: watch::Sender::new(0) }
+        let (server, changes) = (Arc::new(Mutex::new(Server::new())), watch::Sender::new(0));
+        Broker { server, changes, connection: 0, updates_consumers: false }.another()
+    }
+
+    /// One more connection to the same server, cut by itself.
+    pub fn another(&self) -> Broker {
+        let mut server = self.lock();
+        let connection = server.number();
+        server.connections.entry(connection).or_default();
+        drop(server);
+        Broker { connection, ..self.clone() }
+    }
+
+    /// The same connection, that changes existing consumers to what is asked
+    /// for. Without it, a difference is an error.
+    pub fn updating_consumers(self) -> Broker {
+        Broker { updates_consumers: true, ..self }
     }
 
     /// Makes a stream, anew if there is one of this name: its consumers go with it.
     pub fn make_stream(&self, name: &str, settings: &manifest::Stream) {
+        self.delete_stream(name);
         let mut server = self.lock();
-        server.n_made += 1;
-        let created = i64::try_from(EPOCH_MS * 1_000_000 + server.n_made).unwrap_or(i64::MAX);
-        server.consumers.retain(|(stream, _), _| stream != name);
+        let created = server.now_ns();
         server.streams.insert(name.to_owned(), Stream::new(settings.clone(), created));
+        drop(server);
+        self.changed();
+    }
+
+    /// Removes a stream with its consumers. Sources wait for it to come back.
+    pub fn delete_stream(&self, name: &str) {
+        let mut server = self.lock();
+        server.streams.remove(name);
+        server.consumers.retain(|(stream, _), _| stream != name);
+    }
+
+    /// Removes all messages of a stream.
+    pub fn purge_stream(&self, name: &str) {
+        if let Some(stream) = self.lock().streams.get_mut(name) {
+            stream.purge();
+        }
+        self.changed();
+    }
+
+    /// Removes one message; whether there was such a one.
+    pub fn delete_message(&self, name: &str, sequence: u64) -> bool {
+        let removed = self.lock().streams.get_mut(name).is_some_and(|it| it.remove(sequence));
+        self.changed();
+        removed
+    }
+
+    /// Removes a consumer. A source that reads through it makes it anew.
+    pub fn delete_consumer(&self, stream: &str, durable: &str) {
+        self.lock().consumers.remove(&(stream.to_owned(), durable.to_owned()));
+        self.changed();
+    }
+
+    /// Lets a consumer deliver nothing for `pause`; nothing: lets it go on.
+    /// Whether there is such a consumer.
+    pub fn pause_consumer(&self, stream: &str, durable: &str, pause: Duration) -> bool {
+        let key = (stream.to_owned(), durable.to_owned());
+        let mut server = self.lock();
+        let consumer = server.consumers.get_mut(&key);
+        let is_there = consumer.map(|it| it.paused_until = Some(Instant::now() + pause)).is_some();
+        drop(server);
+        self.changed();
+        is_there
+    }
+
+    /// Acknowledges a sequence as one who has made up the answer's subject.
+    pub fn ack_by_sequence(&self, stream: &str, durable: &str, sequence: u64) {
+        let key = (stream.to_owned(), durable.to_owned());
+        // Nobody waits for an answer, not even for that there is no consumer.
+        drop(self.settle(Place { key, sequence, answer: consumer::Answer::Done }));
     }
 
     /// What the stream `name` holds, oldest first.
     pub fn stored(&self, name: &str) -> Vec<Message> {
-        self.lock().streams.get(name).map(Stream::messages).unwrap_or_default()
+        let mut server = self.lock();
+        let Some(stream) = server.streams.get_mut(name) else { return Vec::new() };
+        stream.expire(Instant::now());
+        stream.messages()
     }
 
     /// What a consumer has not been given, and what of it is not settled.
     pub fn backlog(&self, stream: &str, durable: &str) -> Option<(u64, u64)> {
-        let server = self.lock();
-        let consumer = server.consumers.get(&(stream.to_owned(), durable.to_owned()))?;
-        Some(consumer.backlog(server.streams.get(stream)?))
+        let mut server = self.lock();
+        let Server { streams, consumers, .. } = &mut *server;
+        let consumer = consumers.get_mut(&(stream.to_owned(), durable.to_owned()))?;
+        let (stream, now) = (streams.get_mut(stream)?, Instant::now());
+        stream.expire(now);
+        Some(consumer.backlog(stream, now))
     }
 
     /// Events of core NATS that were dropped because a plugin's queue was full.
@@ -130,9 +173,45 @@ impl Broker {
         drops.map(|(plugin, n)| (plugin.clone(), n.load(Ordering::Relaxed))).collect()
     }
 
-    /// Asks for trouble.
+    /// Asks for trouble with what comes next.
     pub fn inject(&self, fault: Fault) {
-        self.lock().faults.push_back(fault);
+        self.lock().troubles.ask(fault);
+    }
+
+    /// Lets things go wrong by chance from now on, as `seed` decides.
+    pub fn trouble(&self, seed: u64, trouble: Trouble) {
+        self.lock().troubles.begin(seed, trouble, Instant::now());
+        self.changed();
+    }
+
+    /// Cuts this connection for so long. Of what is on its way some is lost,
+    /// deliveries always.
+    pub fn cut(&self, lasts: Duration) {
+        self.lock().cut(self.connection, Instant::now() + lasts);
+        self.changed();
+    }
+
+    /// Kills the server; it comes back after so long. All connections are cut,
+    /// streams in memory are gone, consumers may have forgotten their last steps.
+    pub fn restart(&self, lasts: Duration) {
+        self.lock().restart(Instant::now() + lasts);
+        self.changed();
+    }
+
+    /// Lets nobody answer for a stream for so long. It loses nothing.
+    pub fn outage(&self, stream: &str, lasts: Duration) {
+        let mut server = self.lock();
+        if let Some(stream) = server.streams.get_mut(stream) {
+            stream.away_until = Some(Instant::now() + lasts);
+        }
+        drop(server);
+        self.changed();
+    }
+
+    /// Ends all trouble: from now on everything works, and at once.
+    pub fn heal(&self) {
+        self.lock().heal();
+        self.changed();
     }
 
     /// Publishes over core NATS as one who waits for an answer on `reply_to`.
@@ -142,8 +221,64 @@ impl Broker {
         self.changed();
     }
 
+    /// Sends what nobody answers.
+    fn send(&self, message: &Message) {
+        self.lock().send_fleeting(self.connection, message);
+        // At once, if nothing takes time.
+        drop(self.lock());
+        self.changed();
+    }
+
+    fn settle(&self, place: Place) -> Result<Sent<Result<(), SettleError>>, SettleError> {
+        let sent = self.lock().send_settlement(self.connection, place);
+        drop(self.lock());
+        self.changed();
+        sent
+    }
+
+    /// What was noted, unless the connection is down.
+    fn noted(&self, place: &(Key, u64)) -> Option<Note> {
+        let server = self.lock();
+        let connection = server.connections.get(&self.connection)?;
+        let is_up = connection.down_until(Instant::now()).is_none();
+        server.notes.get(place).copied().filter(|_| is_up)
+    }
+
+    fn note(&self, place: (Key, u64), note: Note) -> Result<(), SettleError> {
+        let mut server = self.lock();
+        let connection = server.connections.entry(self.connection).or_default();
+        if connection.down_until(Instant::now()).is_some() {
+            return Err(SettleError { detail: "the connection is lost".to_owned() });
+        }
+        server.notes.insert(place, note);
+        Ok(())
+    }
+
+    /// The answer to what was sent, if it comes in time.
+    async fn answered<T>(&self, sent: Sent<T>) -> Option<T> {
+        let Sent { arrives, n_cuts, answer } = sent;
+        let answered = async {
+            if Instant::now() < arrives {
+                sleep_until(arrives).await;
+            }
+            drop(self.lock());
+            self.changed();
+            let Ok(answer) = answer.await else { return std::future::pending().await };
+            let back = Instant::now() + self.lock().troubles.latency();
+            if Instant::now() < back {
+                sleep_until(back).await;
+            }
+            let cuts = self.lock().connections.get(&self.connection).map(|it| it.n_cuts);
+            // The answer was on its way when the connection was cut.
+            if cuts == Some(n_cuts) { answer } else { std::future::pending().await }
+        };
+        timeout(ANSWER_TIMEOUT, answered).await.ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Server> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.advance();
+        server
     }
 
     fn changed(&self) {
@@ -151,200 +286,61 @@ impl Broker {
     }
 }
 
-impl Server {
-    fn fault(&mut self, matching: &[Fault]) -> Option<Fault> {
-        let fault = self.faults.front().copied().filter(|fault| matching.contains(fault))?;
-        self.faults.pop_front();
-        Some(fault)
-    }
-
-    fn now_ms(&self) -> u64 {
-        EPOCH_MS + u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0)
-    }
-
-    fn publish(&mut self, message: &Message) -> Result<Published, PublishError> {
-        const FAULTS: [Fault; 3] =
-            [Fault::PublishUnavailable, Fault::PublishLost, Fault::PublishUnanswered];
-        let fault = match message.keep {
-            Keep::Stored { .. } => self.fault(&FAULTS),
-            Keep::Fleeting => None,
-        };
-        let subject = message.subject.clone();
-        let unknown = |subject| PublishError::Unknown { subject, detail: "none".to_owned() };
-        match fault {
-            Some(Fault::PublishUnavailable) => Err(unavailable(subject, "asked for by a test")),
-            Some(Fault::PublishLost) => Err(unknown(subject)),
-            Some(_) => self.route(message, None).and(Err(unknown(subject))),
-            None => self.route(message, None),
-        }
-    }
-
-    /// Gives a message to whoever wants it, and answers as a stream would.
-    fn route(
-        &mut self,
-        message: &Message,
-        reply_to: Option<&str>,
-    ) -> Result<Published, PublishError> {
-        self.n_made += 1;
-        let event = Event {
-            id: format!("core-{}", self.n_made),
-            subject: message.subject.clone(),
-            headers: message.headers.clone(),
-            payload: message.payload.clone(),
-            reply_to: reply_to.map(str::to_owned),
-            time_ms: self.now_ms(),
-            attempt: 1,
-            position: None,
-        };
-        self.fan_out(&event);
-        self.store(message, event.time_ms)
-    }
-
-    /// One member of each group gets it: the one that has got the fewest.
-    fn fan_out(&mut self, event: &Event) {
-        self.members.retain(|member| !member.queue.is_closed());
-        let interested = self
-            .members
-            .iter_mut()
-            .filter(|member| member.subjects.iter().any(|subject| subject.matches(&event.subject)));
-        let mut chosen = BTreeMap::<String, &mut Member>::new();
-        for member in interested {
-            match chosen.get(&member.group) {
-                Some(other) if other.n_received <= member.n_received => {}
-                _ => {
-                    chosen.insert(member.group.clone(), member);
-                }
-            }
-        }
-        for member in chosen.into_values() {
-            member.n_received += 1;
-            if member.queue.try_send(event.clone()).is_err() {
-                member.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn store(&mut self, message: &Message, time_ms: u64) -> Result<Published, PublishError> {
-        let subject = || message.subject.clone();
-        let found = self.streams.iter_mut().find(|(_, stream)| stream.takes(&message.subject));
-        let Some((name, stream)) = found else {
-            return match message.keep {
-                Keep::Stored { .. } => Err(unavailable(subject(), "no stream answers")),
-                Keep::Fleeting => Ok(Published::Sent),
-            };
-        };
-        let Keep::Stored { id, stream: expected } = &message.keep else {
-            // Stored all the same, but nobody waits for the answer.
-            stream.put(message, None, time_ms);
-            return Ok(Published::Sent);
-        };
-        if expected.as_deref().is_some_and(|expected| expected != name) {
-            let detail = "expected stream does not match".to_owned();
-            return Err(PublishError::Refused { subject: subject(), detail });
-        }
-        match stream.put(message, Some(id), time_ms) {
-            Put::Stored => Ok(Published::Stored),
-            Put::Duplicate => Ok(Published::Duplicate),
-            Put::Full => Err(unavailable(subject(), "maximum messages exceeded")),
-            Put::TooLarge => {
-                let detail = "message size exceeds maximum allowed".to_owned();
-                Err(PublishError::Refused { subject: subject(), detail })
-            }
-        }
-    }
-
-    /// The next delivery of a consumer, or when to look again.
-    fn next(&mut self, key: &(String, String)) -> Result<Event, Option<Instant>> {
-        let (Some(consumer), Some(stream)) =
-            (self.consumers.get_mut(key), self.streams.get(&key.0))
-        else {
-            return Err(None);
-        };
-        match consumer.next(stream, Instant::now()) {
-            Next::Deliver { sequence, attempt } => {
-                stream.event(&key.0, sequence, attempt).ok_or(None)
-            }
-            Next::Wait(until) => Err(until),
-        }
-    }
-
-    fn settle(&mut self, place: &Place, answer: Answer) -> Result<(), SettleError> {
-        if answer != Answer::Progress && self.fault(&[Fault::SettleLost]).is_some() {
-            return Err(SettleError { detail: "asked for by a test".to_owned() });
-        }
-        let key = (place.stream.clone(), place.durable.clone());
-        if let Some(consumer) = self.consumers.get_mut(&key) {
-            consumer.answer(place.sequence, answer, Instant::now());
-        }
-        Ok(())
-    }
-}
-
-/// An answer to a delivery, as the server takes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// Never again: acknowledged or terminated.
-    Done,
-    Later(Duration),
-    Progress,
-}
-
-/// What an answer refers to. As on the server, the sequence alone: a late
-/// answer of an earlier delivery counts.
-#[derive(Debug)]
-struct Place {
-    stream: String,
-    durable: String,
-    sequence: u64,
-}
-
-fn unavailable(subject: String, detail: &str) -> PublishError {
-    PublishError::Unavailable { subject, detail: detail.to_owned() }
+fn unavailable(subject: &str, detail: &str) -> PublishError {
+    PublishError::Unavailable { subject: subject.to_owned(), detail: detail.to_owned() }
 }
 
 impl broker::Broker for Broker {
     type Source = Source;
 
     async fn publish(&self, message: &Message) -> Result<Published, PublishError> {
-        let published = self.lock().publish(message);
-        self.changed();
-        published
+        if message.keep == Keep::Fleeting {
+            self.send(message);
+            return Ok(Published::Sent);
+        }
+        let sent = self.lock().send_publish(self.connection, message)?;
+        let unknown = || PublishError::Unknown {
+            subject: message.subject.clone(),
+            detail: "none in time".to_owned(),
+        };
+        self.answered(sent).await.unwrap_or_else(|| Err(unknown()))
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {
-        let kind = match &subscription.from {
-            From::Stream { stream, .. } => self.open_consumer(stream, &subscription)?,
-            From::Core { queue } => Kind::Core(self.join(*queue, &subscription)),
-        };
-        let changes = self.changes.subscribe();
-        Ok(Source::new(self.clone(), kind, changes))
+        match &subscription.from {
+            From::Stream { stream, start, ack, .. } => {
+                let line = Line {
+                    connection: self.connection,
+                    key: (stream.clone(), subscription.name()),
+                    terms: Terms::new(&subscription),
+                    start: *start,
+                    ack: *ack,
+                    seen: (0, 0),
+                    allowed: 0,
+                    pace: None,
+                    is_exclusive: subscription.exclusive,
+                    term: None,
+                    on_way: std::collections::VecDeque::new(),
+                    is_stopping: false,
+                };
+                self.open(line)
+            }
+            From::Core { queue } => {
+                let queue = self.lock().join(self.connection, *queue, &subscription);
+                Ok(Source::of_core(self.clone(), queue))
+            }
+        }
     }
 }
 
 impl Broker {
-    fn open_consumer(&self, stream: &str, wish: &Subscription) -> Result<Kind, SetupError> {
-        let mut server = self.lock();
-        let Some(stored) = server.streams.get(stream) else {
-            let what = format!("stream `{stream}`");
-            return Err(SetupError { what, problem: "it does not exist".to_owned() });
-        };
-        let wanted = Consumer::new(wish, stored);
-        let key = (stream.to_owned(), wish.name());
-        let found = server.consumers.entry(key.clone()).or_insert_with(|| wanted.clone());
-        if !found.is_set_up_like(&wanted) {
-            let what = format!("consumer `{}` of stream `{stream}`", wish.name());
-            return Err(SetupError { what, problem: "it differs from the manifest".to_owned() });
+    fn open(&self, mut line: Line) -> Result<Source, SetupError> {
+        let opened = self.lock().open_consumer(&mut line, self.updates_consumers);
+        let what = || format!("consumer `{}` of stream `{}`", line.key.1, line.key.0);
+        match opened {
+            Ok(()) => Ok(Source::of_stream(self.clone(), line)),
+            Err(problem) => Err(SetupError { what: what(), problem }),
         }
-        Ok(Kind::Stream(key))
-    }
-
-    fn join(&self, capacity: usize, wish: &Subscription) -> mpsc::Receiver<Event> {
-        let (queue, receiver) = mpsc::channel(capacity.max(1));
-        let mut server = self.lock();
-        let dropped = Arc::clone(server.drops.entry(wish.plugin.clone()).or_default());
-        let (group, subjects) = (wish.name(), wish.subjects.clone());
-        server.members.push(Member { group, subjects, queue, dropped, n_received: 0 });
-        receiver
     }
 }
 

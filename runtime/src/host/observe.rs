@@ -20,7 +20,7 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the connection is looked at. Events of the client tell sooner, but
 /// it drops them under load.
 const CONNECTION_INTERVAL: Duration = Duration::from_millis(250);
-/// How often drops are carried over into the metrics.
+/// How often drops, and who has a plugin, are carried over into the metrics.
 const DROPS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One plugin, as seen from here.
@@ -54,11 +54,11 @@ pub(super) fn start(
             () = draining(&stops.stop, &readiness) => {}
             () = connection(&broker, &metrics, &readiness) => {}
             () = lag(&broker, &plugins) => {}
-            () = drops(&broker, &metrics) => {}
+            () = drops(&broker, &metrics, &plugins) => {}
             () = upkeep(&metrics) => {}
         }
         // What was dropped since the last tick, too.
-        count_drops(&broker, &metrics);
+        count_drops(&broker, &metrics, &plugins.borrow());
     })
 }
 
@@ -122,19 +122,23 @@ impl Observed {
     fn forget(&self) {
         self.metrics.lag.set(0.0);
         self.metrics.ack_pending.set(0.0);
+        self.metrics.active.set(0.0);
     }
 }
 
-async fn drops(broker: &Broker, metrics: &Metrics) {
+async fn drops(broker: &Broker, metrics: &Metrics, plugins: &watch::Receiver<Vec<Observed>>) {
     let mut tick = interval(DROPS_INTERVAL);
     loop {
         tick.tick().await;
-        count_drops(broker, metrics);
+        count_drops(broker, metrics, &plugins.borrow());
     }
 }
 
 /// Of plugins that were removed, too: they drop what still waits at their end.
-fn count_drops(broker: &Broker, metrics: &Metrics) {
+fn count_drops(broker: &Broker, metrics: &Metrics, plugins: &[Observed]) {
+    for observed in plugins {
+        observed.metrics.active.set(if broker.has_plugin(&observed.plugin) { 1.0 } else { 0.0 });
+    }
     for (plugin, n) in broker.dropped() {
         metrics.core_dropped(&plugin).absolute(n);
     }

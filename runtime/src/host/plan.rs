@@ -2,7 +2,7 @@
 
 use crate::{
     broker::{From, Subscription},
-    dispatch::{DeadLetters, Plan},
+    dispatch::{DeadLetters, MAX_LINED_UP, Plan},
     host::Provision,
     manifest::{Manifest, Plugin as Spec},
     plugin::{EngineConfig, Plugin},
@@ -45,15 +45,15 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
         subjects: spec.subscribe.clone(),
         from,
         max_in_flight: max_in_flight(spec),
-        exclusive: false,
+        exclusive: spec.order_by.is_some(),
+        replicas: manifest.dead_letters.replicas,
     }
 }
 
-/// For order the server hands out one event at a time, to one of all replicas,
-/// and none while it waits for its next attempt.
+/// An ordered plugin has in hand what waits in line, too, and its host is alone.
 fn max_in_flight(spec: &Spec) -> usize {
     match spec.order_by {
-        Some(_) => 1,
+        Some(_) => MAX_LINED_UP.max(spec.concurrency),
         None => spec.concurrency.saturating_mul(64).max(MAX_ACK_PENDING),
     }
 }
@@ -91,6 +91,10 @@ pub(super) fn dispatch(
         plugin: plugin.name().to_owned(),
         digest: plugin.digest().to_owned(),
         concurrency: spec.concurrency,
+        max_held_bytes: usize::try_from(manifest.host.max_in_flight_bytes).unwrap_or(usize::MAX),
+        rate: spec.rate,
+        breaker: spec.breaker,
+        order: spec.order_by.clone().map(|by| (by, spec.on_failure)),
         ack_wait: spec.ack_wait,
         retry: spec.retry.clone(),
         publishing: provision.publishing(spec),

@@ -1,16 +1,36 @@
 //! A durable consumer of the model: what is pending, what comes next. Pure but
 //! for the clock that it is given.
+//!
+//! The server's two steps of a redelivery are kept: what is due joins a queue,
+//! in the order in which it became due (by sequence, if at once), and the queue
+//! goes before what is new. Progress does not take a message out of the queue.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use super::{Answer, stream::Stream};
+use super::stream::Stream;
 use crate::{
     broker::{From, Subscription},
-    manifest::Start,
+    manifest::{Retention, Start},
     subject::Pattern,
 };
+
+/// The server writes a consumer's state down so often: what is younger is lost
+/// when it is killed.
+const FLUSH: Duration = Duration::from_millis(250);
+
+/// An answer to a delivery, as the server takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Never again: acknowledged or terminated.
+    Done,
+    Later(Duration),
+    Progress,
+}
 
 /// What a consumer does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,91 +43,227 @@ pub(super) enum Next {
     Wait(Option<Instant>),
 }
 
-#[derive(Debug, Clone)]
-pub(super) struct Consumer {
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Terms {
     subjects: Vec<Pattern>,
     ack_wait: Duration,
     max_deliver: u32,
     max_pending: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Consumer {
+    terms: Terms,
+    state: State,
+    /// The state that a killed server would find, and since when it is that.
+    flushed: (State, Instant),
+    pub(super) paused_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
     next: u64,
     pending: BTreeMap<u64, Pending>,
+    /// Due again, in the order of their redelivery.
+    queue: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone)]
 struct Pending {
-    /// When it is delivered again.
+    /// When it joins the queue of redeliveries.
     due: Instant,
     attempts: u32,
 }
 
-impl Consumer {
-    pub(super) fn new(wish: &Subscription, stream: &Stream) -> Consumer {
-        let (ack_wait, max_deliver, start) = match wish.from {
-            From::Stream { ack_wait, max_deliver, start, .. } => (ack_wait, max_deliver, start),
-            From::Core { .. } => (Duration::MAX, 1, Start::New),
-        };
-        let next = match start {
-            Start::All => 1,
-            Start::New => stream.next_sequence(),
+impl Terms {
+    pub(super) fn new(wish: &Subscription) -> Terms {
+        let (ack_wait, max_deliver) = match wish.from {
+            From::Stream { ack_wait, max_deliver, .. } => (ack_wait, max_deliver),
+            From::Core { .. } => (Duration::MAX, 1),
         };
         let (subjects, max_pending) = (wish.subjects.clone(), wish.max_in_flight);
-        Consumer { subjects, ack_wait, max_deliver, max_pending, next, pending: BTreeMap::new() }
+        Terms { subjects, ack_wait, max_deliver, max_pending }
     }
 
-    pub(super) fn is_set_up_like(&self, other: &Consumer) -> bool {
-        self.subjects == other.subjects
-            && self.ack_wait == other.ack_wait
-            && self.max_deliver == other.max_deliver
-            && self.max_pending == other.max_pending
+    pub(super) fn wants(&self, subject: &str) -> bool {
+        self.subjects.iter().any(|pattern| pattern.matches(subject))
     }
 
-    /// What is due again comes first, by sequence; then what is new, if not too
-    /// much is pending.
-    pub(super) fn next(&mut self, stream: &Stream, now: Instant) -> Next {
-        // The limit of deliveries only skips: the message stays in the stream.
-        let (due, max_deliver) = (|pending: &Pending| pending.due <= now, self.max_deliver);
-        self.pending.retain(|sequence, pending| {
-            stream.holds(*sequence) && !(due(pending) && pending.attempts >= max_deliver)
-        });
-        let again = self.pending.iter_mut().find(|(_, pending)| due(pending));
-        if let Some((sequence, pending)) = again {
-            pending.attempts += 1;
-            pending.due = now + self.ack_wait;
-            return Next::Deliver { sequence: *sequence, attempt: pending.attempts };
+    /// Whether a subject may be wanted by both.
+    pub(super) fn overlaps(&self, other: &Terms) -> bool {
+        let mut pairs =
+            self.subjects.iter().flat_map(|a| other.subjects.iter().map(move |b| (a, b)));
+        pairs.any(|(a, b)| a.overlaps(b))
+    }
+}
+
+impl Consumer {
+    /// One that begins at `start`, or, if it was lost, after what was settled.
+    pub(super) fn new(
+        terms: Terms,
+        start: Start,
+        stream: &Stream,
+        resume_after: Option<u64>,
+    ) -> Consumer {
+        let next = match (resume_after, start) {
+            (Some(sequence), _) => sequence + 1,
+            (None, Start::All) => 1,
+            (None, Start::New) => stream.next_sequence(),
+        };
+        let state = State { next, pending: BTreeMap::new(), queue: VecDeque::new() };
+        let flushed = (state.clone(), Instant::now());
+        Consumer { terms, state, flushed, paused_until: None }
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Changes what an existing consumer may change. Deadlines move with the ack wait.
+    pub(super) fn update(&mut self, terms: Terms) {
+        let (old, new) = (self.terms.ack_wait, terms.ack_wait);
+        for pending in self.state.pending.values_mut() {
+            pending.due = if new >= old {
+                pending.due + (new - old)
+            } else {
+                pending.due.checked_sub(old - new).unwrap_or(pending.due)
+            };
         }
-        let new = if self.pending.len() < self.max_pending { self.new_one(stream) } else { None };
-        match new {
+        self.terms = terms;
+    }
+
+    /// What is due again comes first; then what is new, if not too much is pending.
+    pub(super) fn next(&mut self, stream: &Stream, now: Instant) -> Next {
+        self.flush(now);
+        self.look(stream, now);
+        if let Some(until) = self.paused_until.filter(|until| now < *until) {
+            return Next::Wait(Some(until));
+        }
+        let ack_wait = self.terms.ack_wait;
+        while let Some(sequence) = self.state.queue.pop_front() {
+            let Some(pending) = self.state.pending.get_mut(&sequence) else { continue };
+            pending.attempts += 1;
+            pending.due = now + ack_wait;
+            return Next::Deliver { sequence, attempt: pending.attempts };
+        }
+        let has_room = self.state.pending.len() < self.terms.max_pending;
+        match self.new_one(stream).filter(|_| has_room) {
             Some(sequence) => {
-                self.next = sequence + 1;
-                self.pending.insert(sequence, Pending { due: now + self.ack_wait, attempts: 1 });
+                self.state.next = sequence + 1;
+                let pending = Pending { due: now + ack_wait, attempts: 1 };
+                self.state.pending.insert(sequence, pending);
                 Next::Deliver { sequence, attempt: 1 }
             }
-            None => Next::Wait(self.pending.values().map(|pending| pending.due).min()),
+            None => Next::Wait(self.state.pending.values().map(|pending| pending.due).min()),
         }
     }
 
-    pub(super) fn answer(&mut self, sequence: u64, answer: Answer, now: Instant) {
-        let Some(pending) = self.pending.get_mut(&sequence) else { return };
-        match answer {
-            Answer::Done => {
-                self.pending.remove(&sequence);
+    /// Takes an answer. By sequence: a late one to an earlier delivery counts.
+    /// Whether the message is settled: it was delivered, whether or not it is
+    /// still pending.
+    pub(super) fn answer(
+        &mut self,
+        stream: &Stream,
+        (sequence, answer): (u64, Answer),
+        now: Instant,
+    ) -> bool {
+        self.flush(now);
+        self.look(stream, now);
+        let ack_wait = self.terms.ack_wait;
+        let pending = self.state.pending.get_mut(&sequence);
+        match (answer, pending) {
+            (Answer::Done, _) => {
+                self.forget(sequence);
+                return sequence < self.state.next;
             }
-            Answer::Later(delay) => pending.due = now + delay,
-            Answer::Progress => pending.due = now + self.ack_wait,
+            (Answer::Later(delay), Some(pending)) => {
+                pending.due = now + delay;
+                self.state.queue.retain(|queued| *queued != sequence);
+            }
+            (Answer::Progress, Some(pending)) => pending.due = now + ack_wait,
+            (Answer::Later(_) | Answer::Progress, None) => {}
         }
+        false
     }
 
     /// How many are not delivered, and how many of those delivered not settled.
-    pub(super) fn backlog(&self, stream: &Stream) -> (u64, u64) {
-        let waiting = stream.subjects(self.next..).filter(|(_, subject)| self.wants(subject));
-        (waiting.count() as u64, self.pending.len() as u64)
+    pub(super) fn backlog(&mut self, stream: &Stream, now: Instant) -> (u64, u64) {
+        self.look(stream, now);
+        let waiting = stream.subjects(self.state.next..);
+        let waiting = waiting.filter(|(_, subject)| self.terms.wants(subject));
+        (waiting.count() as u64, self.state.pending.len() as u64)
+    }
+
+    /// All that is pending is due: another source shall have it first.
+    pub(super) fn recall(&mut self, now: Instant) {
+        for pending in self.state.pending.values_mut() {
+            pending.due = now;
+        }
+    }
+
+    /// Up to this sequence all is settled.
+    pub(super) fn floor(&self) -> u64 {
+        let first = self.state.pending.keys().next().copied();
+        first.unwrap_or(self.state.next).saturating_sub(1)
+    }
+
+    /// Whether it may still deliver this message.
+    pub(super) fn needs(&self, sequence: u64, subject: &str) -> bool {
+        let is_new = sequence >= self.state.next && self.terms.wants(subject);
+        is_new || self.state.pending.contains_key(&sequence)
+    }
+
+    /// The server was killed and is there again. `forgets`: without what it had
+    /// not written down.
+    pub(super) fn restart(&mut self, forgets: bool, stream: &Stream, now: Instant) {
+        self.flush(now);
+        if forgets && stream.retention() == Retention::Limits {
+            self.state = self.flushed.0.clone();
+        }
+        // The queue is not written down: what was in it is due.
+        while let Some(sequence) = self.state.queue.pop_front() {
+            if let Some(pending) = self.state.pending.get_mut(&sequence) {
+                pending.due = now;
+            }
+        }
+    }
+
+    /// Brings the state up to date: what is gone from the stream is settled, what
+    /// is due joins the queue or, at the limit of deliveries, is skipped: it stays
+    /// in the stream.
+    fn look(&mut self, stream: &Stream, now: Instant) {
+        let State { pending, queue, .. } = &mut self.state;
+        pending.retain(|sequence, _| stream.holds(*sequence));
+        queue.retain(|sequence| pending.contains_key(sequence));
+        let max = self.terms.max_deliver;
+        let is_due =
+            |sequence: &u64, pending: &Pending| pending.due <= now && !queue.contains(sequence);
+        let mut due = Vec::new();
+        pending.retain(|sequence, pending| {
+            let (is_due, is_last) = (is_due(sequence, pending), pending.attempts >= max);
+            if is_due && !is_last {
+                due.push((pending.due, *sequence));
+            }
+            !(is_due && is_last)
+        });
+        due.sort_unstable();
+        queue.extend(due.into_iter().map(|(_, sequence)| sequence));
+    }
+
+    fn forget(&mut self, sequence: u64) {
+        self.state.pending.remove(&sequence);
+        self.state.queue.retain(|queued| *queued != sequence);
+    }
+
+    fn flush(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.flushed.1) >= FLUSH {
+            self.flushed = (self.state.clone(), now);
+        }
     }
 
     fn new_one(&self, stream: &Stream) -> Option<u64> {
-        stream.subjects(self.next..).find(|(_, subject)| self.wants(subject)).map(|(n, _)| n)
-    }
-
-    fn wants(&self, subject: &str) -> bool {
-        self.subjects.iter().any(|pattern| pattern.matches(subject))
+        let mut subjects = stream.subjects(self.state.next..);
+        subjects.find(|(_, subject)| self.terms.wants(subject)).map(|(sequence, _)| sequence)
     }
 }

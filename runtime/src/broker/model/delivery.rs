@@ -1,35 +1,58 @@
 //! One hand-over of the model, and its answer.
 
-use super::{Answer, Broker, Place};
+use super::{Broker, consumer::Answer, server::Grant, wire::Key, wire::Place};
 use crate::{
     broker::{self, Keep, Message, Note, SettleError},
-    event::{Disposition, Event, Header, Position},
+    event::{Disposition, Event, Header},
+    manifest::Ack,
 };
+
+/// How often a confirmed answer is sent before silence is believed.
+const CONFIRM_ATTEMPTS: u32 = 3;
 
 /// One hand-over of one message.
 #[derive(Debug)]
 pub struct Delivery {
     broker: Broker,
     event: Event,
-    /// The consumer's name; `None`: core NATS.
-    durable: Option<String>,
+    /// `None`: core NATS.
+    grant: Option<Grant>,
 }
 
 impl Delivery {
-    pub(super) fn new(broker: Broker, event: Event, durable: Option<String>) -> Delivery {
-        Delivery { broker, event, durable }
+    pub(super) fn new(broker: Broker, event: Event, grant: Option<Grant>) -> Delivery {
+        Delivery { broker, event, grant }
     }
 
-    fn place(&self) -> Option<Place> {
-        let Position { stream, sequence, .. } = self.event.position.clone()?;
-        Some(Place { stream, sequence, durable: self.durable.clone()? })
+    fn place(&self, answer: Answer) -> Option<(Place, Ack)> {
+        let (key, sequence) = self.noted_under()?;
+        Some((Place { key, sequence, answer }, self.grant.as_ref()?.ack))
     }
 
-    fn answer(&self, answer: Answer) -> Result<(), SettleError> {
-        let Some(place) = self.place() else { return Ok(()) };
-        let settled = self.broker.lock().settle(&place, answer);
-        self.broker.changed();
-        settled
+    /// The consumer and the sequence.
+    fn noted_under(&self) -> Option<(Key, u64)> {
+        let sequence = self.event.position.as_ref()?.sequence;
+        Some((self.grant.as_ref()?.key.clone(), sequence))
+    }
+
+    async fn answer(&self, answer: Answer) -> Result<(), SettleError> {
+        let Some((place, ack)) = self.place(answer) else { return Ok(()) };
+        if (ack, answer) != (Ack::Confirmed, Answer::Done) {
+            return self.broker.settle(place).map(|_| ());
+        }
+        let mut attempt = 1;
+        loop {
+            let sent = self.broker.settle(place.clone())?;
+            let error = match self.broker.answered(sent).await {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => error,
+                None => SettleError { detail: "the server did not confirm in time".to_owned() },
+            };
+            if attempt == CONFIRM_ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
+        }
     }
 
     /// Tells who waits for a reply that there will be none (ADR-32).
@@ -41,10 +64,7 @@ impl Delivery {
             header("Nats-Service-Error-Code", "500"),
         ];
         let payload = bytes::Bytes::new();
-        let message = Message { subject, headers, payload, keep: Keep::Fleeting };
-        // Nobody waits for the answer to an answer.
-        drop(self.broker.lock().publish(&message));
-        self.broker.changed();
+        self.broker.send(&Message { subject, headers, payload, keep: Keep::Fleeting });
     }
 }
 
@@ -58,35 +78,37 @@ impl broker::Delivery for Delivery {
     }
 
     fn redelivers(&self) -> bool {
-        self.durable.is_some()
+        self.grant.is_some()
     }
 
     fn is_ours(&self) -> bool {
-        true
+        let Some(Grant { key, term: Some(term), .. }) = &self.grant else { return true };
+        self.broker.lock().holds(key, *term)
     }
 
     async fn noted(&self) -> Note {
-        Note::default()
+        let note = self.noted_under().and_then(|place| self.broker.noted(&place));
+        note.unwrap_or_default()
     }
 
-    async fn note(&self, _note: Note) -> Result<(), SettleError> {
-        Ok(())
+    async fn note(&self, note: Note) -> Result<(), SettleError> {
+        self.noted_under().map_or(Ok(()), |place| self.broker.note(place, note))
     }
 
     async fn progress(&self) -> Result<(), SettleError> {
-        self.answer(Answer::Progress)
+        self.answer(Answer::Progress).await
     }
 
     async fn settle(self, disposition: Disposition) -> Result<(), SettleError> {
         match disposition {
-            Disposition::Ack => self.answer(Answer::Done),
-            Disposition::Retry(_) if self.durable.is_none() => {
+            Disposition::Ack => self.answer(Answer::Done).await,
+            Disposition::Retry(_) if self.grant.is_none() => {
                 Err(SettleError { detail: "core NATS delivers an event once".to_owned() })
             }
-            Disposition::Retry(delay) => self.answer(Answer::Later(delay)),
+            Disposition::Retry(delay) => self.answer(Answer::Later(delay)).await,
             Disposition::Reject => {
                 self.tell_requester();
-                self.answer(Answer::Done)
+                self.answer(Answer::Done).await
             }
         }
     }

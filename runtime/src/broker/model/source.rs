@@ -5,7 +5,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Broker, Delivery};
+use super::{Broker, Delivery, server::Served, wire::Line};
 use crate::{broker, event::Event};
 
 /// One plugin's deliveries.
@@ -14,65 +14,74 @@ pub struct Source {
     broker: Broker,
     kind: Kind,
     changes: watch::Receiver<u64>,
-    allowed: usize,
-    pace: Option<usize>,
-    is_stopping: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
-    /// The consumer's stream and name.
-    Stream((String, String)),
-    Core(mpsc::Receiver<Event>),
+enum Kind {
+    /// The number of its line at the server.
+    Stream(u64),
+    Core {
+        queue: mpsc::Receiver<Event>,
+        allowed: usize,
+        pace: Option<usize>,
+    },
 }
 
 impl Source {
-    pub(super) fn new(broker: Broker, kind: Kind, changes: watch::Receiver<u64>) -> Source {
-        Source { broker, kind, changes, allowed: 0, pace: None, is_stopping: false }
+    /// A source that reads a stream through `line`.
+    pub(super) fn of_stream(broker: Broker, line: Line) -> Source {
+        let mut server = broker.lock();
+        let id = server.number();
+        server.lines.insert(id, line);
+        drop(server);
+        let changes = broker.changes.subscribe();
+        Source { broker, kind: Kind::Stream(id), changes }
     }
 
-    /// How many deliveries may come now.
-    fn may_come(&self) -> usize {
-        self.pace.map_or(self.allowed, |pace| pace.min(self.allowed))
+    /// A source of what core NATS sends.
+    pub(super) fn of_core(broker: Broker, queue: mpsc::Receiver<Event>) -> Source {
+        let changes = broker.changes.subscribe();
+        Source { broker, kind: Kind::Core { queue, allowed: 0, pace: None }, changes }
     }
 
-    fn came(&mut self) {
-        self.allowed = self.allowed.saturating_sub(1);
-        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
-    }
-
-    async fn next_stored(&mut self) -> Option<Delivery> {
-        let Kind::Stream(key) = &self.kind else { return None };
+    async fn next_stored(&mut self, id: u64) -> Option<Delivery> {
         loop {
             self.changes.mark_unchanged();
-            if self.is_stopping {
-                return None;
-            }
-            let came = match self.may_come() {
-                0 => Err(None),
-                _ => self.broker.lock().next(key),
-            };
-            let until = match came {
-                Ok(event) => {
-                    let durable = Some(key.1.clone());
-                    self.came();
-                    return Some(Delivery::new(self.broker.clone(), event, durable));
+            let served = self.broker.lock().serve(id);
+            match served {
+                Served::Event(event, grant) => {
+                    return Some(Delivery::new(self.broker.clone(), event, Some(grant)));
                 }
-                Err(until) => until,
-            };
-            wait(&mut self.changes, until).await;
+                Served::Ended => return None,
+                Served::Wait(until) => wait(&mut self.changes, until).await,
+            }
         }
     }
 
     async fn next_core(&mut self) -> Option<Delivery> {
-        let may_come = self.may_come();
-        let Kind::Core(queue) = &mut self.kind else { return None };
+        let Kind::Core { queue, allowed, pace } = &mut self.kind else { return None };
+        let may_come = pace.map_or(*allowed, |pace| pace.min(*allowed));
         if may_come == 0 && !(queue.is_closed() && queue.is_empty()) {
             std::future::pending::<()>().await;
         }
-        let event = queue.recv().await?;
-        self.came();
-        Some(Delivery::new(self.broker.clone(), event, None))
+        // What is on its way arrives although nobody looks at the server.
+        loop {
+            self.changes.mark_unchanged();
+            let until = {
+                let server = self.broker.lock();
+                server.next_change()
+            };
+            tokio::select! {
+                biased;
+                event = queue.recv() => {
+                    let event = event?;
+                    *allowed = allowed.saturating_sub(1);
+                    *pace = pace.map(|pace| pace.saturating_sub(1));
+                    return Some(Delivery::new(self.broker.clone(), event, None));
+                }
+                () = wait(&mut self.changes, until) => {}
+            }
+        }
     }
 }
 
@@ -94,26 +103,66 @@ impl broker::Source for Source {
     type Delivery = Delivery;
 
     fn allow(&mut self, n: usize) {
-        self.allowed = self.allowed.saturating_add(n);
+        match &mut self.kind {
+            Kind::Stream(id) => {
+                if let Some(line) = self.broker.lock().lines.get_mut(id) {
+                    line.allowed = line.allowed.saturating_add(n);
+                }
+            }
+            Kind::Core { allowed, .. } => *allowed = allowed.saturating_add(n),
+        }
     }
 
     fn pace(&mut self, most: Option<usize>) {
-        self.pace = most;
+        match &mut self.kind {
+            Kind::Stream(id) => {
+                if let Some(line) = self.broker.lock().lines.get_mut(id) {
+                    line.pace = most;
+                }
+            }
+            Kind::Core { pace, .. } => *pace = most,
+        }
+    }
+
+    fn pause(&mut self, time: std::time::Duration) {
+        let _ = time;
     }
 
     async fn next(&mut self) -> Option<Delivery> {
         match self.kind {
-            Kind::Stream(_) => self.next_stored().await,
-            Kind::Core(_) => self.next_core().await,
+            Kind::Stream(id) => self.next_stored(id).await,
+            Kind::Core { .. } => self.next_core().await,
         }
     }
 
     async fn stop(&mut self) {
-        self.is_stopping = true;
-        if let Kind::Core(queue) = &mut self.kind {
-            queue.close();
+        match &mut self.kind {
+            Kind::Stream(id) => {
+                if let Some(line) = self.broker.lock().lines.get_mut(id) {
+                    line.is_stopping = true;
+                }
+            }
+            Kind::Core { queue, .. } => queue.close(),
         }
     }
 
-    async fn close(self) {}
+    async fn close(self) {
+        if let Kind::Stream(id) = &self.kind {
+            self.broker.lock().give_back(*id);
+            self.broker.changed();
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Kind::Stream(id) = &self.kind {
+            // What is on its way comes again after the ack wait.
+            let mut server = self.broker.lock();
+            server.lines.remove(id);
+            server.lose_touch(*id);
+            drop(server);
+            self.broker.changed();
+        }
+    }
 }

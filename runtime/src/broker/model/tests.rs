@@ -4,9 +4,15 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{
     broker::{Broker as _, Delivery as _, Source as _},
-    event::Disposition,
+    event::{Disposition, Event},
     manifest::{Ack, Discard, Retention, Start, Storage},
+    subject::Pattern,
 };
+
+mod administration;
+mod redelivery;
+mod streams;
+mod troubles;
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -43,6 +49,7 @@ fn wish(max_in_flight: usize) -> Subscription {
         },
         max_in_flight,
         exclusive: false,
+        replicas: 1,
     }
 }
 
@@ -188,4 +195,31 @@ async fn a_core_event_goes_to_one_of_a_group_and_its_rejection_is_answered() {
     assert!(first.next().await.is_some() && first.next().await.is_none());
     assert!(second.next().await.is_some() && second.next().await.is_some());
     assert!(second.next().await.is_none());
+}
+
+/// What comes at once, in order: sequences and attempts.
+async fn all_that_comes(source: &mut Source) -> Vec<(u64, u32)> {
+    let mut came = Vec::new();
+    while let Some(one) = attempt_within(source, Duration::from_millis(20)).await {
+        came.push(one);
+    }
+    came
+}
+
+async fn take(source: &mut Source, n: usize) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    for _ in 0..n {
+        taken.push(source.next().await.unwrap());
+    }
+    taken
+}
+
+fn sequence(delivery: &Delivery) -> u64 {
+    delivery.event().unwrap().position.unwrap().sequence
+}
+
+async fn opened(broker: &Broker, wish: Subscription) -> Source {
+    let mut source = broker.subscribe(wish).await.unwrap();
+    source.allow(100);
+    source
 }

@@ -77,6 +77,7 @@ async fn a_consumer_that_differs_is_refused_and_changed_only_on_request() {
         subjects: patterns(&["in.a", "in.b"]),
         max_in_flight: 7,
         exclusive: false,
+        replicas: 1,
         ..subscription(Ack::Plain)
     };
     let error = broker.subscribe(other.clone()).await.unwrap_err().to_string();

@@ -1,0 +1,448 @@
+//! The model's server: streams, consumers, who listens, and what is on its way.
+//!
+//! It acts only when it is looked at: everything that should have happened until
+//! then happens first, in the order of time ([`Server::advance`]).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    consumer::{Answer, Consumer, Next, Terms},
+    fleeting::Member,
+    lease::Lease,
+    stream::{Put, Stream},
+    trouble::{Spell, Troubles},
+    unavailable,
+    wire::{self, Agenda, Connection, Deed, Key, Line, Place, Sent},
+};
+use crate::{
+    broker::{Keep, Message, Note, PublishError, Published, SettleError},
+    event::Event,
+    manifest::{Ack, Retention, Start},
+};
+
+/// 2023-11-14: where the model's wall clock begins, in milliseconds since 1970.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// How often a killed server comes back without what its consumers had not
+/// written down.
+const FORGETS: f64 = 0.5;
+
+#[derive(Debug)]
+pub(super) struct Server {
+    begun: Instant,
+    pub(super) streams: BTreeMap<String, Stream>,
+    pub(super) consumers: BTreeMap<Key, Consumer>,
+    pub(super) connections: BTreeMap<u64, Connection>,
+    pub(super) lines: BTreeMap<u64, Line>,
+    pub(super) members: Vec<Member>,
+    pub(super) leases: BTreeMap<Key, Lease>,
+    pub(super) notes: BTreeMap<(Key, u64), Note>,
+    pub(super) drops: BTreeMap<String, Arc<AtomicU64>>,
+    pub(super) troubles: Troubles,
+    agenda: Agenda,
+    n_made: u64,
+}
+
+/// What a source gets when it looks.
+#[derive(Debug)]
+pub(super) enum Served {
+    Event(Event, Grant),
+    /// Nothing before then; `None`: nothing before something changes.
+    Wait(Option<Instant>),
+    /// It was stopped, and nothing is on its way.
+    Ended,
+}
+
+/// How a delivery is answered.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    pub(super) key: Key,
+    pub(super) ack: Ack,
+    /// In which term it was given, if only one source may have it.
+    pub(super) term: Option<u64>,
+}
+
+impl Server {
+    pub(super) fn new() -> Server {
+        Server {
+            begun: Instant::now(),
+            streams: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            members: Vec::new(),
+            leases: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            troubles: Troubles::none(),
+            agenda: Agenda::default(),
+            n_made: 0,
+        }
+    }
+
+    /// Does what should have happened until now.
+    pub(super) fn advance(&mut self) {
+        let now = Instant::now();
+        loop {
+            let (deed, spell) = (self.agenda.next(), self.troubles.next());
+            let is_spell = spell.is_some_and(|spell| deed.is_none_or(|deed| spell < deed));
+            if is_spell {
+                let Some((at, spell)) = self.troubles.due(now) else { return };
+                self.suffer(spell, at);
+            } else {
+                let Some(deed) = self.agenda.take(now) else { return };
+                self.act(deed);
+            }
+        }
+    }
+
+    /// When something happens by itself.
+    pub(super) fn next_change(&self) -> Option<Instant> {
+        [self.agenda.next(), self.troubles.next()].into_iter().flatten().min()
+    }
+
+    /// A number that was not there before.
+    pub(super) fn number(&mut self) -> u64 {
+        self.n_made += 1;
+        self.n_made
+    }
+
+    /// When something made now was made, in nanoseconds since 1970; never the
+    /// same twice.
+    pub(super) fn now_ns(&mut self) -> i64 {
+        let number = self.number();
+        i64::try_from(self.now_ms() * 1_000_000 + number).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        EPOCH_MS + u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0)
+    }
+
+    pub(super) fn send_publish(
+        &mut self,
+        id: u64,
+        message: &Message,
+    ) -> Result<Sent<Result<Published, PublishError>>, PublishError> {
+        let connection = self.connections.entry(id).or_default();
+        wire::send_publish((&mut self.agenda, &mut self.troubles), (id, connection), message)
+    }
+
+    /// Sends what nobody answers.
+    pub(super) fn send_fleeting(&mut self, id: u64, message: &Message) {
+        let connection = self.connections.entry(id).or_default();
+        if let Some(arrives) = connection.send(&mut self.troubles, Instant::now()) {
+            let deed = Deed::Publish { message: message.clone(), answer: None };
+            self.agenda.add(id, arrives, deed);
+        }
+    }
+
+    pub(super) fn send_settlement(
+        &mut self,
+        id: u64,
+        place: Place,
+    ) -> Result<Sent<Result<(), SettleError>>, SettleError> {
+        let fault = match place.answer {
+            Answer::Progress => self.troubles.of_progress(),
+            Answer::Done | Answer::Later(_) => self.troubles.of_settlement(),
+        };
+        if fault == Some(super::Fault::SettleLost) {
+            return Err(SettleError { detail: "asked for by a test".to_owned() });
+        }
+        let connection = self.connections.entry(id).or_default();
+        let parts = (&mut self.agenda, &mut self.troubles);
+        Ok(wire::send_settlement(parts, (id, connection), (place, fault)))
+    }
+
+    fn act(&mut self, deed: Deed) {
+        // Who waits may have given up; then nobody is told.
+        match deed {
+            Deed::Publish { message, answer } => {
+                let published = self.route(&message, None);
+                answer.map(|answer| answer.send(published).ok());
+            }
+            Deed::Settle { place, confirm } => {
+                let settled = self.settle(&place);
+                confirm.map(|confirm| confirm.send(settled).ok());
+            }
+        }
+    }
+
+    fn suffer(&mut self, spell: Spell, at: Instant) {
+        let choose = |dice: &mut super::trouble::Dice, n: usize| dice.number(n.saturating_sub(1));
+        match spell {
+            Spell::Cut(lasts) => {
+                let chosen = choose(&mut self.troubles.dice, self.connections.len());
+                if let Some(id) = self.connections.keys().nth(chosen).copied() {
+                    self.cut(id, at + lasts);
+                }
+            }
+            Spell::Restart(lasts) => self.restart(at + lasts),
+            Spell::Outage(lasts) => {
+                let chosen = choose(&mut self.troubles.dice, self.streams.len());
+                if let Some(stream) = self.streams.values_mut().nth(chosen) {
+                    stream.away_until = stream.away_until.max(Some(at + lasts));
+                }
+            }
+        }
+    }
+
+    /// Cuts a connection. Deliveries on their way are lost: those that were sent,
+    /// and some that the server sends before it notices.
+    pub(super) fn cut(&mut self, id: u64, until: Instant) {
+        let lines = self.lines.iter().filter(|(_, line)| line.connection == id);
+        for line in lines.map(|(n, _)| *n).collect::<Vec<_>>() {
+            self.lose_deliveries(line);
+            self.lose_touch(line);
+        }
+        self.agenda.cut(id, &mut self.troubles.dice);
+        self.connections.entry(id).or_default().cut(until);
+    }
+
+    fn lose_deliveries(&mut self, id: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let mut n = self.troubles.dice.number(line.may_come().saturating_sub(line.on_way.len()));
+        line.on_way.clear();
+        let key = line.key.clone();
+        while n > 0 && self.deliver(&key).is_ok() {
+            n -= 1;
+        }
+    }
+
+    /// Kills the server; it is there again at `until`. Streams in memory are gone.
+    pub(super) fn restart(&mut self, until: Instant) {
+        let now = Instant::now();
+        let connections: Vec<_> = self.connections.keys().copied().collect();
+        connections.into_iter().for_each(|id| self.cut(id, until));
+        self.streams.retain(|_, stream| stream.restart());
+        let Server { consumers, streams, troubles, .. } = self;
+        consumers.retain(|(stream, _), _| streams.contains_key(stream));
+        for ((stream, _), consumer) in consumers {
+            let Some(stream) = streams.get(stream) else { continue };
+            let forgets = troubles.dice.happens(FORGETS);
+            consumer.restart(forgets, stream, now);
+        }
+    }
+
+    /// Ends all trouble: connections stand, streams answer, what is on its way
+    /// arrives when it was to arrive.
+    pub(super) fn heal(&mut self) {
+        self.troubles.end();
+        self.connections.values_mut().for_each(Connection::heal);
+        self.streams.values_mut().for_each(|stream| stream.away_until = None);
+    }
+
+    /// Gives a message to whoever wants it, and answers as a stream would.
+    pub(super) fn route(
+        &mut self,
+        message: &Message,
+        reply_to: Option<&str>,
+    ) -> Result<Published, PublishError> {
+        let event = Event {
+            id: format!("core-{}", self.number()),
+            subject: message.subject.clone(),
+            headers: message.headers.clone(),
+            payload: message.payload.clone(),
+            reply_to: reply_to.map(str::to_owned),
+            time_ms: self.now_ms(),
+            attempt: 1,
+            position: None,
+        };
+        self.fan_out(&event);
+        self.store(message, event.time_ms)
+    }
+
+    fn store(&mut self, message: &Message, time_ms: u64) -> Result<Published, PublishError> {
+        let subject = message.subject.as_str();
+        let refused = |detail: &str| {
+            Err(PublishError::Refused { subject: subject.to_owned(), detail: detail.to_owned() })
+        };
+        let found = self.streams.iter_mut().find(|(_, stream)| stream.takes(subject));
+        let found = found.filter(|(_, stream)| !stream.is_away(Instant::now()));
+        let (name, stream, expected) = match (found, &message.keep) {
+            (None, Keep::Fleeting) => return Ok(Published::Sent),
+            (None, Keep::Stored { .. }) => return Err(unavailable(subject, "no stream answers")),
+            (Some((name, stream)), Keep::Fleeting) => (name, stream, None),
+            (Some((name, stream)), Keep::Stored { stream: wanted, .. }) => {
+                (name, stream, wanted.as_deref())
+            }
+        };
+        if expected.is_some_and(|expected| expected != name) {
+            return refused("expected stream does not match");
+        }
+        let mut consumers = self.consumers.iter().filter(|((stream, _), _)| stream == name);
+        let is_wanted = consumers.any(|(_, consumer)| consumer.terms().wants(subject));
+        let put = stream.put(message, time_ms, is_wanted);
+        match (put, &message.keep) {
+            // Nobody waits for the answer.
+            (_, Keep::Fleeting) => Ok(Published::Sent),
+            (Put::Stored, _) => Ok(Published::Stored),
+            (Put::Duplicate, _) => Ok(Published::Duplicate),
+            (Put::Full(limit), _) => Err(unavailable(subject, limit)),
+            (Put::TooLarge, _) => refused("message size exceeds maximum allowed"),
+        }
+    }
+
+    /// The next delivery of a consumer, or when to look again.
+    fn deliver(&mut self, key: &Key) -> Result<Event, Option<Instant>> {
+        let now = Instant::now();
+        let Some(stream) = self.streams.get_mut(&key.0) else { return Err(None) };
+        if stream.is_away(now) {
+            return Err(stream.away_until);
+        }
+        stream.expire(now);
+        let Some(consumer) = self.consumers.get_mut(key) else { return Err(None) };
+        match consumer.next(stream, now) {
+            Next::Deliver { sequence, attempt } => {
+                stream.event(&key.0, sequence, attempt).ok_or(None)
+            }
+            Next::Wait(until) => Err(until),
+        }
+    }
+
+    fn settle(&mut self, place: &Place) -> Result<(), SettleError> {
+        let gone = |detail: &str| Err(SettleError { detail: detail.to_owned() });
+        let now = Instant::now();
+        let stream = self.streams.get_mut(&place.key.0).filter(|stream| !stream.is_away(now));
+        let (Some(stream), Some(consumer)) = (stream, self.consumers.get_mut(&place.key)) else {
+            return gone("the consumer does not answer");
+        };
+        if !consumer.answer(stream, (place.sequence, place.answer), now) {
+            return Ok(());
+        }
+        match stream.retention() {
+            Retention::Limits => {}
+            Retention::WorkQueue => {
+                stream.remove(place.sequence);
+            }
+            Retention::Interest => self.release(&place.key.0, place.sequence),
+        }
+        Ok(())
+    }
+
+    /// Removes a message from a stream kept by interest when nobody needs it.
+    fn release(&mut self, name: &str, sequence: u64) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let Some(subject) = stream.subject(sequence) else { return };
+        let mut consumers = self.consumers.iter().filter(|((stream, _), _)| stream == name);
+        if !consumers.any(|(_, consumer)| consumer.needs(sequence, subject)) {
+            stream.remove(sequence);
+        }
+    }
+
+    /// What the source `id` gets now. It makes its consumer anew if that is gone.
+    pub(super) fn serve(&mut self, id: u64) -> Served {
+        let now = Instant::now();
+        let mut until = self.next_change();
+        let Some(line) = self.lines.get(&id) else { return Served::Ended };
+        let connection = self.connections.entry(line.connection).or_default();
+        let mut soonest = |at: Option<Instant>| until = [until, at].into_iter().flatten().min();
+        match connection.down_until(now) {
+            Some(up) => soonest(Some(up)),
+            None => soonest(self.fill(id, now)),
+        }
+        let Some(line) = self.lines.get_mut(&id) else { return Served::Ended };
+        match line.on_way.front() {
+            Some((arrives, _)) if *arrives <= now => {}
+            Some((arrives, _)) => {
+                soonest(Some(*arrives));
+                return Served::Wait(until);
+            }
+            None if line.is_stopping => return Served::Ended,
+            None => return Served::Wait(until),
+        }
+        let grant = Grant { key: line.key.clone(), ack: line.ack, term: line.term };
+        line.hand_over().map_or(Served::Ended, |event| Served::Event(event, grant))
+    }
+
+    /// Sends a source what it may get. When nothing takes time, one at a time:
+    /// then nothing ages on the way. Returns when to look again.
+    fn fill(&mut self, id: u64, now: Instant) -> Option<Instant> {
+        loop {
+            let line = self.lines.get(&id)?;
+            let is_instant = self.troubles.profile.latency == Duration::ZERO;
+            let room = if is_instant { line.may_come().min(1) } else { line.may_come() };
+            let (key, is_exclusive) = (line.key.clone(), line.is_exclusive);
+            // Renewed by who wants nothing just now, too.
+            let term = match is_exclusive.then(|| self.tenure(id, &key)).transpose() {
+                Ok(term) => term,
+                Err(until) => return until,
+            };
+            let line = self.lines.get_mut(&id)?;
+            line.term = term;
+            if line.is_stopping || line.on_way.len() >= room {
+                return None;
+            }
+            self.find_consumer(id);
+            let event = match self.deliver(&key) {
+                Ok(event) => event,
+                Err(until) => return until,
+            };
+            let arrives = now + self.troubles.latency();
+            let line = self.lines.get_mut(&id)?;
+            let arrives = line.on_way.back().map_or(arrives, |(before, _)| arrives.max(*before));
+            line.on_way.push_back((arrives, event));
+        }
+    }
+
+    /// Makes a source's consumer anew if it is gone: after what was settled when
+    /// it was last seen, or, if the stream was made anew, from its beginning.
+    fn find_consumer(&mut self, id: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get(&line.key.0) else { return };
+        if self.consumers.contains_key(&line.key) {
+            return;
+        }
+        let (created, floor) = line.seen;
+        let resume_after = if created == stream.created() { floor } else { 0 };
+        line.seen = (stream.created(), resume_after);
+        let consumer = Consumer::new(line.terms.clone(), line.start, stream, Some(resume_after));
+        self.consumers.insert(line.key.clone(), consumer);
+    }
+
+    /// Makes the consumer of a new source, or takes the one that is there.
+    pub(super) fn open_consumer(&mut self, line: &mut Line, updates: bool) -> Result<(), String> {
+        let now = Instant::now();
+        let Some(stream) = self.streams.get(&line.key.0) else {
+            return Err("its stream does not exist".to_owned());
+        };
+        let connection = self.connections.entry(line.connection).or_default();
+        if stream.is_away(now) || connection.down_until(now).is_some() {
+            return Err("the server does not answer".to_owned());
+        }
+        if !self.consumers.contains_key(&line.key) {
+            self.check_queue(line)?;
+        }
+        let fresh = || Consumer::new(line.terms.clone(), line.start, stream, None);
+        let consumer = self.consumers.entry(line.key.clone()).or_insert_with(fresh);
+        if *consumer.terms() != line.terms {
+            if !updates {
+                return Err("it differs from the manifest".to_owned());
+            }
+            consumer.update(line.terms.clone());
+        }
+        line.seen = (stream.created(), consumer.floor());
+        Ok(())
+    }
+
+    /// In a work queue a message has one consumer, which reads from the beginning.
+    fn check_queue(&self, line: &Line) -> Result<(), String> {
+        let stream = self.streams.get(&line.key.0);
+        if stream.is_none_or(|stream| stream.retention() != Retention::WorkQueue) {
+            return Ok(());
+        }
+        if line.start == Start::New {
+            return Err("consumer must be deliver all on workqueue stream".to_owned());
+        }
+        let mut others = self.consumers.iter().filter(|((stream, _), _)| *stream == line.key.0);
+        let overlaps = |terms: &Terms| terms.overlaps(&line.terms);
+        if others.any(|(_, other)| overlaps(other.terms())) {
+            return Err("filtered consumer not unique on workqueue stream".to_owned());
+        }
+        Ok(())
+    }
+}

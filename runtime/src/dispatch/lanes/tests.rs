@@ -1,0 +1,102 @@
+use bytes::Bytes;
+use futures::FutureExt as _;
+
+use super::*;
+use crate::event::{Header, Position};
+
+fn event(sequence: u64, subject: &str, payload: &str) -> Event {
+    let position = Position { stream: "S".to_owned(), stream_created: 0, sequence };
+    Event {
+        id: sequence.to_string(),
+        subject: subject.to_owned(),
+        headers: vec![Header { name: "Key".to_owned(), value: format!("h{}", sequence % 3) }],
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        reply_to: None,
+        time_ms: 0,
+        attempt: 1,
+        position: Some(position),
+    }
+}
+
+fn has_turn(place: &mut Place) -> bool {
+    place.turn().now_or_never().is_some()
+}
+
+#[test]
+fn events_of_one_key_take_turns_and_others_do_not_wait() {
+    let lanes = Lanes::new(OrderBy::Token(2));
+    let mut first = lanes.line_up(&event(1, "in.a", "")).unwrap();
+    let mut second = lanes.line_up(&event(2, "in.a", "")).unwrap();
+    let mut other = lanes.line_up(&event(3, "in.b", "")).unwrap();
+    assert!(has_turn(&mut first) && has_turn(&mut other) && !has_turn(&mut second));
+    assert_eq!(lanes.len(), 2);
+    drop(first);
+    assert!(has_turn(&mut second));
+    drop((second, other));
+    assert_eq!(lanes.len(), 0, "a lane ends with its last event");
+}
+
+#[test]
+fn a_lower_sequence_that_comes_later_goes_first() {
+    let lanes = Lanes::new(OrderBy::Token(2));
+    let running = lanes.line_up(&event(5, "in.a", "")).unwrap();
+    let mut late = lanes.line_up(&event(9, "in.a", "")).unwrap();
+    let mut early = lanes.line_up(&event(7, "in.a", "")).unwrap();
+    drop(running);
+    assert!(has_turn(&mut early) && !has_turn(&mut late));
+}
+
+#[test]
+fn an_event_that_is_in_line_already_gets_no_second_place() {
+    let lanes = Lanes::new(OrderBy::Token(2));
+    let running = lanes.line_up(&event(1, "in.a", "")).unwrap();
+    let waiting = lanes.line_up(&event(2, "in.a", "")).unwrap();
+    assert!(lanes.line_up(&event(1, "in.a", "")).is_none());
+    assert!(lanes.line_up(&event(2, "in.a", "")).is_none());
+    drop((running, waiting));
+    assert!(lanes.line_up(&event(1, "in.a", "")).is_some());
+}
+
+#[test]
+fn one_that_gives_up_waiting_leaves_the_line() {
+    let lanes = Lanes::new(OrderBy::Token(2));
+    let running = lanes.line_up(&event(1, "in.a", "")).unwrap();
+    let waiting = lanes.line_up(&event(2, "in.a", "")).unwrap();
+    let mut last = lanes.line_up(&event(3, "in.a", "")).unwrap();
+    drop(waiting);
+    drop(running);
+    assert!(has_turn(&mut last));
+}
+
+#[test]
+fn a_turn_that_was_given_and_not_taken_passes_on() {
+    let lanes = Lanes::new(OrderBy::Token(2));
+    let running = lanes.line_up(&event(1, "in.a", "")).unwrap();
+    let given = lanes.line_up(&event(2, "in.a", "")).unwrap();
+    let mut last = lanes.line_up(&event(3, "in.a", "")).unwrap();
+    drop(running);
+    drop(given);
+    assert!(has_turn(&mut last));
+}
+
+#[test]
+fn keys_come_from_subject_header_or_payload() {
+    let event = event(4, "in.a.b", r#"{"order":{"id":7,"x":"7"},"n":null}"#);
+    let key = |by: &OrderBy| key(by, &event).map(|key| String::from_utf8(key).unwrap());
+    let json = |pointer: &str| key(&OrderBy::Json(pointer.to_owned()));
+    assert_eq!(key(&OrderBy::Token(3)).as_deref(), Some("b"));
+    assert_eq!(key(&OrderBy::Token(4)), None);
+    assert_eq!(key(&OrderBy::Header("Key".to_owned())).as_deref(), Some("h1"));
+    assert_eq!(key(&OrderBy::Header("Other".to_owned())), None);
+    assert_eq!(json("/order/id").as_deref(), Some("7"));
+    assert_eq!(json("/order/x").as_deref(), Some("\"7\""), "a text is not a number");
+    assert_eq!(json("/order/y"), None);
+}
+
+#[test]
+fn events_without_a_key_share_a_lane() {
+    let lanes = Lanes::new(OrderBy::Json("/id".to_owned()));
+    let _first = lanes.line_up(&event(1, "in", "no json")).unwrap();
+    let mut second = lanes.line_up(&event(2, "in", r#"{"else":1}"#)).unwrap();
+    assert!(!has_turn(&mut second));
+}
