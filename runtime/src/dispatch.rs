@@ -232,10 +232,17 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.hurry.cancel();
         intake.stop().await;
         let all = async {
-            // What was on its way still comes.
-            while let Some((kind, delivery)) = intake.next().await {
-                self.begin(&mut intake, &mut in_flight, kind, delivery);
-                while in_flight.try_join_next().is_some() {}
+            // What was on its way still comes; from core NATS as it is allowed.
+            loop {
+                intake.allow();
+                tokio::select! {
+                    biased;
+                    Some(Ok(ended)) = in_flight.join_next() => intake.ended(ended),
+                    came = intake.next() => {
+                        let Some((kind, delivery)) = came else { break };
+                        self.begin(&mut intake, &mut in_flight, kind, delivery);
+                    }
+                }
             }
             while in_flight.join_next().await.is_some() {}
         };
