@@ -22,6 +22,7 @@ mod examples;
 mod faults;
 mod misbehaviour;
 mod order;
+mod reload;
 mod setup;
 mod shutdown;
 mod sight;

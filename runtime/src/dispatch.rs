@@ -64,7 +64,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub const MAX_LINED_UP: usize = 4_096;
 
 /// What the dispatcher has to know of its plugin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// `[host] name`.
     pub host: String,
@@ -226,10 +226,17 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.hurry.cancel();
         intake.stop().await;
         let all = async {
-            // What was on its way still comes.
-            while let Some((kind, delivery)) = intake.next().await {
-                self.begin(&mut intake, &mut in_flight, kind, delivery);
-                while in_flight.try_join_next().is_some() {}
+            // What was on its way still comes; from core NATS as it is allowed.
+            loop {
+                intake.allow();
+                tokio::select! {
+                    biased;
+                    Some(Ok(ended)) = in_flight.join_next() => intake.ended(ended),
+                    came = intake.next() => {
+                        let Some((kind, delivery)) = came else { break };
+                        self.begin(&mut intake, &mut in_flight, kind, delivery);
+                    }
+                }
             }
             while in_flight.join_next().await.is_some() {}
         };

@@ -11,6 +11,7 @@ use crate::subject::{self, Pattern};
 mod check;
 mod defaults;
 mod environment;
+mod glimpse;
 mod load;
 mod problem;
 mod raw;
@@ -22,6 +23,7 @@ mod value;
 
 pub use check::Surroundings;
 pub use environment::Environment;
+pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};
 pub use problem::{Look, Problem, Problems};
 pub use schema::schema;
@@ -63,7 +65,7 @@ pub struct Host {
 }
 
 /// How to reach the NATS servers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Nats {
     /// Servers of one cluster. Default `nats://127.0.0.1:4222`.
     pub urls: Vec<String>,
@@ -117,7 +119,7 @@ pub struct Secret(String);
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
-    /// Address and port of `/metrics`, `/livez`, `/readyz`.
+    /// Address and port of `/metrics`, `/livez`, `/readyz`, `/reload`.
     pub listen: std::net::SocketAddr,
 }
 

@@ -24,7 +24,7 @@ const SECONDS: [f64; 16] = [
 ];
 
 /// Name, unit and help of every metric.
-const CATALOGUE: [(&str, Kind, Unit, &str); 28] = [
+const CATALOGUE: [(&str, Kind, Unit, &str); 31] = [
     (EVENTS_RECEIVED, Kind::Counter, Unit::Count, "Deliveries taken from the server."),
     (EVENTS_REDELIVERED, Kind::Counter, Unit::Count, "Deliveries after the first of an event."),
     (EVENTS_DONE, Kind::Counter, Unit::Count, "Events handled, their outputs published."),
@@ -53,6 +53,9 @@ const CATALOGUE: [(&str, Kind, Unit, &str); 28] = [
     (NATS_CONNECTED, Kind::Gauge, Unit::Count, "1 while connected to NATS."),
     (NATS_RECONNECTS, Kind::Counter, Unit::Count, "Connections made after the first."),
     (SLOW_CONSUMERS, Kind::Counter, Unit::Count, "Drops that the client noted, a lower bound."),
+    (RELOADS, Kind::Counter, Unit::Count, "Reloads, by outcome."),
+    (LAST_RELOAD_OK, Kind::Gauge, Unit::Count, "1 if the last reload, or the start, was complete."),
+    (MANIFEST_TIME, Kind::Gauge, Unit::Seconds, "When the manifest in use was taken, Unix time."),
 ];
 
 const EVENTS_RECEIVED: &str = "pelton_events_received_total";
@@ -83,6 +86,9 @@ const HOST_PANICS: &str = "pelton_host_panics_total";
 const NATS_CONNECTED: &str = "pelton_nats_connected";
 const NATS_RECONNECTS: &str = "pelton_nats_reconnects_total";
 const SLOW_CONSUMERS: &str = "pelton_nats_slow_consumers_total";
+const RELOADS: &str = "pelton_reloads_total";
+const LAST_RELOAD_OK: &str = "pelton_last_reload_successful";
+const MANIFEST_TIME: &str = "pelton_manifest_loaded_timestamp_seconds";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -159,6 +165,16 @@ pub struct NatsMetrics {
     pub slow_consumers: Counter,
 }
 
+/// The metrics of the manifest in use.
+#[derive(Clone)]
+pub struct ManifestMetrics {
+    metrics: Metrics,
+    /// 1 if the last reload, or the start, was complete.
+    pub last_reload_ok: Gauge,
+    /// When the manifest in use was taken, in seconds since 1970-01-01T00:00:00Z.
+    pub loaded_at: Gauge,
+}
+
 impl Metrics {
     /// A registry with nothing counted yet.
     pub fn new() -> Metrics {
@@ -231,6 +247,23 @@ impl Metrics {
         })
     }
 
+    /// The handles of the manifest in use. `outcomes` are all that a reload can
+    /// have.
+    pub fn manifest(&self, outcomes: &[&'static str]) -> ManifestMetrics {
+        let handles = with_local_recorder(&*self.recorder, || ManifestMetrics {
+            metrics: self.clone(),
+            last_reload_ok: metrics::gauge!(LAST_RELOAD_OK),
+            loaded_at: metrics::gauge!(MANIFEST_TIME),
+        });
+        outcomes.iter().for_each(|outcome| handles.count(outcome, 0));
+        handles
+    }
+
+    /// Events of core NATS dropped before the handler of the plugin called `name`.
+    pub fn core_dropped(&self, name: &str) -> Counter {
+        self.counter(CORE_DROPPED, name)
+    }
+
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.recorder.handle().render()
@@ -261,6 +294,19 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics::new()
+    }
+}
+
+impl ManifestMetrics {
+    /// Counts a reload that ended with `outcome`.
+    pub fn reloaded(&self, outcome: &'static str) {
+        self.count(outcome, 1);
+    }
+
+    fn count(&self, outcome: &'static str, n: u64) {
+        with_local_recorder(&*self.metrics.recorder, || {
+            metrics::counter!(RELOADS, "outcome" => outcome).increment(n);
+        });
     }
 }
 

@@ -60,7 +60,25 @@ impl Project {
 
     /// Starts a daemon on it.
     pub fn launch(&self, server: &Server) -> Daemon {
-        Daemon::launch(self.folder.path(), &["--nats-url", &server.url()])
+        self.launch_with(server, &[])
+    }
+
+    /// Starts a daemon on it with these further flags.
+    pub fn launch_with(&self, server: &Server, flags: &[&str]) -> Daemon {
+        let url = server.url();
+        Daemon::launch(self.folder.path(), &[&["--nats-url", &url], flags].concat())
+    }
+
+    /// Puts another manifest in the place of the one before, as an editor does.
+    pub fn rewrite(&self, manifest: &str) {
+        let (new, path) = (self.path().join("new.toml"), self.path().join("pelton.toml"));
+        std::fs::write(&new, manifest).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    /// The same with streams `IN` and `OUT` and these plugins.
+    pub fn rewrite_plugins(&self, plugins: &str) {
+        self.rewrite(&format!("{STREAMS}\n{plugins}"));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     host::Provision,
     manifest::{Manifest, Plugin as Spec},
     plugin::{EngineConfig, Plugin},
+    subject::Pattern,
 };
 
 /// A fuse: the server gives up on an event after this many deliveries more than
@@ -17,10 +18,11 @@ const FUSE: u32 = 1_000;
 /// far more than run, since an event that waits for its next attempt counts.
 const MAX_ACK_PENDING: usize = 4_096;
 
+/// Sized for all that the host lets in, not for the plugins of this manifest: a
+/// reload may bring more of them, and their pools cost only address space.
 pub(super) fn engine(manifest: &Manifest) -> EngineConfig {
-    let concurrency: usize = manifest.plugins.values().map(|plugin| plugin.concurrency).sum();
     EngineConfig {
-        max_instances: concurrency.min(manifest.host.max_in_flight).max(1),
+        max_instances: manifest.host.max_in_flight,
         stack: manifest.host.stack,
         cache: manifest.host.cache.clone(),
     }
@@ -54,6 +56,23 @@ fn max_in_flight(spec: &Spec) -> usize {
         Some(_) => MAX_LINED_UP.max(spec.concurrency),
         None => spec.concurrency.saturating_mul(64).max(MAX_ACK_PENDING),
     }
+}
+
+/// Whether a dispatcher that runs by one plan does all that the other asks for.
+pub(super) fn is_same(left: &Plan, right: &Plan) -> bool {
+    comparable(left) == comparable(right)
+}
+
+/// Without what is drawn by lot, and without streams that store nothing that the
+/// plugin can publish: other plugins' streams come and go.
+fn comparable(plan: &Plan) -> Plan {
+    let mut plan = Plan { seed: 0, ..plan.clone() };
+    let letters = plan.dead_letters.iter();
+    let letters = letters.filter_map(|it| Pattern::parse(&format!("{}.>", it.prefix)).ok());
+    let allowed = plan.publishing.allowed.iter().map(|(pattern, _)| pattern.clone());
+    let published: Vec<_> = allowed.chain(letters).collect();
+    plan.publishing.stored.retain(|(stored, _)| published.iter().any(|it| it.overlaps(stored)));
+    plan
 }
 
 pub(super) fn dispatch(

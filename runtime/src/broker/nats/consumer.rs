@@ -73,14 +73,18 @@ impl Durable {
         format!("consumer `{}` of stream `{}`", self.name, self.stream)
     }
 
-    /// Checks that the existing consumer is as it should be.
-    pub(super) fn compare(&self, info: &consumer::Info) -> Result<(), SetupError> {
-        match difference::of_consumers(&self.config(None), &info.config) {
-            differences if differences.is_empty() => Ok(()),
-            differences => {
-                let is_safe = differences.iter().all(difference::is_safe_to_change);
-                Err(refuse(self, &differences, is_safe))
-            }
+    /// Checks that the existing consumer is as it should be, or can be brought to it
+    /// if that is `changeable`.
+    pub(super) fn compare(
+        &self,
+        info: &consumer::Info,
+        changeable: bool,
+    ) -> Result<(), SetupError> {
+        let differences = difference::of_consumers(&self.config(None), &info.config);
+        let is_safe = differences.iter().all(difference::is_safe_to_change);
+        match differences.is_empty() || (changeable && is_safe) {
+            true => Ok(()),
+            false => Err(refuse(self, &differences, is_safe)),
         }
     }
 
@@ -223,7 +227,7 @@ fn refuse(durable: &Durable, differences: &[Difference], is_safe: bool) -> Setup
     let Durable { stream, name, .. } = durable;
     let remedy = if is_safe {
         format!(
-            "change the manifest, or the consumer (`nats consumer edit {stream} {name}`), so that both say the same"
+            "change the manifest, or start with `--update-consumers`, which brings the consumer to what the manifest says (`nats consumer edit {stream} {name}` does it by hand); it keeps its place in the stream"
         )
     } else {
         format!(

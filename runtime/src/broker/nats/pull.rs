@@ -133,6 +133,9 @@ impl Pull {
     ) -> Result<Pull, SetupError> {
         let durable = Arc::new(durable);
         let (line, _) = Line::open(broker.clone(), Arc::clone(&durable), None, None).await?;
+        // Only at the beginning: a replica with older settings that comes back
+        // after a break must not undo what another one has changed since.
+        let broker = Broker { updates_consumers: false, ..broker };
         let now = Instant::now();
         let seek = || Exclusive::seek(bucket.clone(), &durable, broker.unique_id());
         let exclusive = is_exclusive.then(seek);
