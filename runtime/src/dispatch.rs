@@ -224,6 +224,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         let deadline = Instant::now() + self.plan.drain;
         // What only waits for a better time need not be waited for.
         self.hurry.cancel();
+        // An open breaker must not keep back what only has to be given back.
+        intake.follow(Position::Closed);
         intake.stop().await;
         let all = async {
             // What was on its way still comes; from core NATS as it is allowed.

@@ -138,7 +138,7 @@ impl Drop for Place {
             && let Some(again) = lane.waiting.remove(&sequence)
         {
             // Whoever gave up waiting needs no word.
-            let _ = again.turn.send(Turn::Void);
+            again.turn.send(Turn::Void).ok();
         }
         while let Some((sequence, Waiting { number, turn })) = lane.waiting.pop_first() {
             lane.current = Stand { sequence, number };

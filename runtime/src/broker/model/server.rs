@@ -51,7 +51,7 @@ pub(super) struct Server {
 /// What a source gets when it looks.
 #[derive(Debug)]
 pub(super) enum Served {
-    Event(Event, Grant),
+    Event(Box<Event>, Grant),
     /// Nothing before then; `None`: nothing before something changes.
     Wait(Option<Instant>),
     /// It was stopped, and nothing is on its way.
@@ -366,7 +366,7 @@ impl Server {
             None => return Served::Wait(until),
         }
         let grant = Grant { key: line.key.clone(), ack: line.ack, term: line.term };
-        line.hand_over().map_or(Served::Ended, |event| Served::Event(event, grant))
+        line.hand_over().map_or(Served::Ended, |event| Served::Event(Box::new(event), grant))
     }
 
     /// Sends a source what it may get. When nothing takes time, one at a time:

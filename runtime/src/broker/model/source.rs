@@ -50,7 +50,7 @@ impl Source {
             let served = self.broker.lock().serve(id);
             match served {
                 Served::Event(event, grant) => {
-                    return Some(Delivery::new(self.broker.clone(), event, Some(grant)));
+                    return Some(Delivery::new(self.broker.clone(), *event, Some(grant)));
                 }
                 Served::Ended => return None,
                 Served::Wait(until) => wait(&mut self.changes, until).await,
