@@ -34,12 +34,14 @@ use crate::{
 
 pub use admission::Admission;
 pub use dead_letter::DeadLetters;
+use history::History;
 pub use outputs::{Keeper, Publishing, Rule};
 use publish::Tally;
 pub use verdict::{Failure, Verdict};
 
 mod admission;
 mod dead_letter;
+mod history;
 mod outputs;
 mod publish;
 mod verdict;
@@ -72,7 +74,8 @@ pub struct Plan {
 impl Plan {
     /// Names what the plugin publishes for `event`.
     fn run(&self, event: &Event) -> RunId {
-        RunId::new(&event.id, &self.host, &self.plugin, "")
+        let namespace = event.replay.as_ref().map_or("", |replay| &replay.namespace);
+        RunId::new(&event.id, &self.host, &self.plugin, namespace)
     }
 }
 
@@ -83,6 +86,7 @@ pub struct Dispatcher<B, H> {
     plan: Plan,
     admission: Admission,
     metrics: PluginMetrics,
+    history: History,
     slots: Arc<Semaphore>,
     random: Mutex<SmallRng>,
     /// Cancelled at the stop: ends what only waits.
@@ -116,6 +120,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             plan,
             admission,
             metrics,
+            history: History::default(),
             hurry: CancellationToken::new(),
         }
     }
@@ -284,6 +289,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             );
             return self.unburied(delivery, class, &problem);
         }
+        self.history.forget(event);
         self.metrics.dead_lettered(class);
         tracing::warn!(
             plugin = self.plan.plugin, event = event.id, subject = event.subject,
@@ -294,7 +300,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     async fn store_dead_letter(&self, event: &Event, failure: &Failure) -> Result<(), Failure> {
         let dead_letters = self.plan.dead_letters.as_ref().ok_or(Failure::NoDeadLetters)?;
-        let record = dead_letters.record(&self.plan, event, failure, now_ms());
+        let history = self.history.of(event);
+        let record = dead_letters.record(&self.plan, event, failure, &history, now_ms());
         let record = vec![record.ok_or(Failure::TooLargeToBury)?];
         self.publish_until_stored(record, Tally::DeadLetter).await
     }
@@ -331,6 +338,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         match verdict {
             Verdict::Retry(delay) => {
                 self.metrics.retried.increment(1);
+                self.history.note(event, failure, now_ms());
                 tracing::warn!(
                     plugin = self.plan.plugin, event = event.id, subject = event.subject,
                     attempt = event.attempt, class, error = %failure, ?delay, "event not handled; it comes again"
@@ -410,6 +418,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     }
 
     fn finished(&self, event: &Event) {
+        self.history.forget(event);
         self.metrics.done.increment(1);
         let age_ms = now_ms().saturating_sub(event.time_ms);
         self.metrics.age_seconds.record(Duration::from_millis(age_ms));

@@ -195,6 +195,7 @@ impl Server {
             time_ms: self.now_ms(),
             attempt: 1,
             position: None,
+            replay: None,
         };
         self.fan_out(&event);
         self.store(message, event.time_ms)

@@ -96,6 +96,7 @@ impl Stream {
             time_ms: *time_ms,
             attempt,
             position: Some(position),
+            replay: None,
         })
     }
 

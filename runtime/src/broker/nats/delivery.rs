@@ -159,6 +159,7 @@ impl Delivery {
             time_ms: 0,
             attempt: 1,
             position: None,
+            replay: None,
         }
     }
 
