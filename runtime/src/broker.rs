@@ -47,6 +47,12 @@ pub trait Source: Send + 'static {
     /// delivered, over reconnects too.
     fn allow(&mut self, n: usize);
 
+    /// At most `most` more deliveries come until this is called again; `None`:
+    /// as many as are allowed. What is on its way already may still come.
+    ///
+    /// What was allowed stays allowed: this only holds it back.
+    fn pace(&mut self, most: Option<usize>);
+
     /// The next delivery; `None` after [`Source::stop`], when all that was on
     /// its way has been returned. Cancel-safe.
     ///
@@ -58,6 +64,10 @@ pub trait Source: Send + 'static {
     /// returned by [`Source::next`], so that no delivery is wasted; for core
     /// NATS, as far as [`Source::allow`] goes on to allow it.
     fn stop(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// The end, when every delivery has been settled or dropped: what the source
+    /// holds on the server, such as the right to be the only one, is given up.
+    fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 /// One hand-over of one message, with the duty to settle it.
@@ -73,6 +83,18 @@ pub trait Delivery: Send + Sync + 'static {
     /// that (core NATS) a retry has to happen inside the host.
     fn redelivers(&self) -> bool;
 
+    /// Whether a run may begin: not once another host may have taken over an
+    /// exclusive subscription, see [`Subscription::exclusive`].
+    fn is_ours(&self) -> bool;
+
+    /// What was noted about earlier deliveries of the same event. Nothing, if
+    /// nothing was or it cannot be read now.
+    fn noted(&self) -> impl Future<Output = Note> + Send;
+
+    /// Notes what the next delivery of the event has to know, beyond the life
+    /// of this process. It is forgotten after a day.
+    fn note(&self, note: Note) -> impl Future<Output = Result<(), SettleError>> + Send;
+
     /// Tells the server that work goes on, so that its ack wait starts anew.
     fn progress(&self) -> impl Future<Output = Result<(), SettleError>> + Send;
 
@@ -81,6 +103,17 @@ pub trait Delivery: Send + Sync + 'static {
         self,
         disposition: Disposition,
     ) -> impl Future<Output = Result<(), SettleError>> + Send;
+}
+
+/// What outlives the process about an event that is not settled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Note {
+    /// Deliveries that do not count as attempts, since no run of the handler
+    /// came to its end: the host stopped.
+    pub spared: u32,
+    /// Runs that were begun, in a subscription that hands out events long
+    /// before they run.
+    pub begun: u32,
 }
 
 /// What one plugin reads.
@@ -96,6 +129,11 @@ pub struct Subscription {
     pub from: From,
     /// The most deliveries that may be unsettled at once, over all replicas.
     pub max_in_flight: usize,
+    /// Whether only one source at a time may get deliveries, over all replicas.
+    /// The others stand by, and one of them takes over when it is closed, or is
+    /// not heard of. What the former source left unsettled comes before
+    /// anything new.
+    pub exclusive: bool,
 }
 
 impl Subscription {

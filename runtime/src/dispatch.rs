@@ -79,6 +79,19 @@ impl Plan {
     }
 }
 
+/// Where the deliveries of one plugin come from.
+#[derive(Debug)]
+pub struct Sources<S> {
+    /// What the plugin subscribes to.
+    pub live: S,
+    /// Dead letters that are to be run again; `None` without JetStream.
+    pub replays: Option<S>,
+}
+
+/// Replays of one plugin that are in hand at once: they wait for a slot like
+/// any other event, and must not keep live events from theirs.
+const MAX_REPLAYS: usize = 4;
+
 /// Handles the deliveries of one plugin.
 pub struct Dispatcher<B, H> {
     broker: B,
@@ -125,14 +138,17 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         }
     }
 
-    /// Handles deliveries until `stop`, then finishes what is in flight, for at
+    /// Handles the deliveries of both sources until `stop`, then finishes what is in flight, for at
     /// most the plan's drain time.
     ///
     /// Slots first, then deliveries: the server is asked for no more than can
     /// run now, so the backlog waits in the stream, where no ack wait runs.
-    pub async fn run(self, mut source: B::Source, stop: CancellationToken) -> Drained {
+    pub async fn run(self, mut sources: Sources<B::Source>, stop: CancellationToken) -> Drained {
         let dispatcher = Arc::new(self);
         let mut in_flight = JoinSet::new();
+        if let Some(replays) = &mut sources.replays {
+            replays.allow(MAX_REPLAYS.min(dispatcher.plan.concurrency));
+        }
         let mut deadline = None;
         loop {
             tokio::select! {
@@ -141,18 +157,20 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                     deadline = Some(Instant::now() + dispatcher.plan.drain);
                     // What only waits for a better time need not be waited for.
                     dispatcher.hurry.cancel();
-                    source.stop().await;
+                    sources.stop().await;
                 }
                 () = reached(deadline) => break,
-                Some(_) = in_flight.join_next() => {}
-                n = dispatcher.free_slots() => source.allow(n),
-                delivery = source.next() => {
-                    let Some(delivery) = delivery else { break };
-                    in_flight.spawn(Arc::clone(&dispatcher).take(delivery));
+                Some(ended) = in_flight.join_next() => sources.ended(ended.ok()),
+                n = dispatcher.free_slots() => sources.live.allow(n),
+                came = sources.next() => {
+                    let Some((kind, delivery)) = came else { break };
+                    in_flight.spawn(Arc::clone(&dispatcher).take(kind, delivery));
                 }
             }
         }
-        dispatcher.drain(in_flight, deadline).await
+        let drained = dispatcher.drain(in_flight, deadline).await;
+        sources.close().await;
+        drained
     }
 
     /// Waits for a free slot and takes all that are free: each is a delivery
@@ -168,7 +186,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         n
     }
 
-    async fn drain(&self, mut in_flight: JoinSet<()>, deadline: Option<Instant>) -> Drained {
+    async fn drain(&self, mut in_flight: JoinSet<Kind>, deadline: Option<Instant>) -> Drained {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.plan.drain);
         let all = async { while in_flight.join_next().await.is_some() {} };
         if timeout_at(deadline, all).await.is_ok() {
@@ -181,7 +199,10 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     /// One delivery, and its slot, whatever happens. A panic is a bug of ours:
     /// it costs its event one redelivery, not the process.
-    async fn take(self: Arc<Self>, delivery: <B::Source as Source>::Delivery) {
+    async fn take(self: Arc<Self>, kind: Kind, delivery: <B::Source as Source>::Delivery) -> Kind {
+        if kind == Kind::Replay {
+            self.slot_for(&delivery).await;
+        }
         let size = delivery.size();
         self.metrics.inflight.increment(1);
         self.metrics.inflight_bytes.increment(size as f64);
@@ -198,6 +219,15 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             );
         }
         self.slots.add_permits(1);
+        kind
+    }
+
+    /// Takes a slot for a delivery that came without one.
+    async fn slot_for(&self, delivery: &<B::Source as Source>::Delivery) {
+        let slot = pin!(self.slots.acquire());
+        if let Ok(slot) = self.alive(delivery, slot).await {
+            slot.forget();
+        }
     }
 
     /// One delivery, from arrival to settlement.
@@ -422,6 +452,48 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.metrics.done.increment(1);
         let age_ms = now_ms().saturating_sub(event.time_ms);
         self.metrics.age_seconds.record(Duration::from_millis(age_ms));
+    }
+}
+
+/// Which source a delivery came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Live,
+    Replay,
+}
+
+impl<S: Source> Sources<S> {
+    /// The next delivery of either; `None` when both have ended.
+    async fn next(&mut self) -> Option<(Kind, S::Delivery)> {
+        if let Some(replays) = &mut self.replays {
+            tokio::select! {
+                biased;
+                Some(delivery) = replays.next() => return Some((Kind::Replay, delivery)),
+                Some(delivery) = self.live.next() => return Some((Kind::Live, delivery)),
+                else => return None,
+            }
+        }
+        self.live.next().await.map(|delivery| (Kind::Live, delivery))
+    }
+
+    fn ended(&mut self, kind: Option<Kind>) {
+        if let (Some(Kind::Replay), Some(replays)) = (kind, &mut self.replays) {
+            replays.allow(1);
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.live.stop().await;
+        if let Some(replays) = &mut self.replays {
+            replays.stop().await;
+        }
+    }
+
+    async fn close(self) {
+        self.live.close().await;
+        if let Some(replays) = self.replays {
+            replays.close().await;
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         self, Broker as _,
         nats::{Broker, WhenUnreachable},
     },
-    dispatch::{Admission, Dispatcher, Drained},
+    dispatch::{Admission, Dispatcher, Drained, Sources},
     manifest::{self, Manifest},
     plugin::{self, Engine, Plugin},
     telemetry::{Metrics, PluginMetrics, Readiness},
@@ -115,7 +115,8 @@ impl Host {
             let Ready { plugin, source, plan, metrics } = ready;
             let dispatcher =
                 Dispatcher::new(broker.clone(), plugin, plan, admission.clone(), metrics);
-            dispatchers.spawn(dispatcher.run(source, stop.clone()));
+            let sources = Sources { live: source, replays: None };
+            dispatchers.spawn(dispatcher.run(sources, stop.clone()));
         }
         let stopped = join_all(&mut dispatchers, &stop).await;
         observers.cancel();

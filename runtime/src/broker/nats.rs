@@ -274,6 +274,13 @@ impl super::Source for Source {
         }
     }
 
+    fn pace(&mut self, most: Option<usize>) {
+        match &mut self.0 {
+            Kind::Pull(pull) => pull.pace(most),
+            Kind::Core(core) => core.pace(most),
+        }
+    }
+
     async fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
             Kind::Pull(pull) => pull.next().await,
@@ -287,6 +294,8 @@ impl super::Source for Source {
             Kind::Core(core) => core.stop(),
         }
     }
+
+    async fn close(self) {}
 }
 
 impl fmt::Debug for Source {

@@ -114,7 +114,8 @@ impl World {
         );
         let source = broker.subscribe(subscription(concurrency)).await.unwrap();
         let stop = CancellationToken::new();
-        let host = tokio::spawn(dispatcher.run(source, stop.clone()));
+        let host =
+            tokio::spawn(dispatcher.run(Sources { live: source, replays: None }, stop.clone()));
         World { broker, script, metrics, stop, host }
     }
 
@@ -197,6 +198,7 @@ fn subscription(concurrency: usize) -> Subscription {
             ack: Ack::Plain,
         },
         max_in_flight: concurrency,
+        exclusive: false,
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
         subjects: spec.subscribe.clone(),
         from,
         max_in_flight: max_in_flight(spec),
+        exclusive: false,
     }
 }
 

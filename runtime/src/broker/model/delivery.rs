@@ -2,7 +2,7 @@
 
 use super::{Answer, Broker, Place};
 use crate::{
-    broker::{self, Keep, Message, SettleError},
+    broker::{self, Keep, Message, Note, SettleError},
     event::{Disposition, Event, Header, Position},
 };
 
@@ -59,6 +59,18 @@ impl broker::Delivery for Delivery {
 
     fn redelivers(&self) -> bool {
         self.durable.is_some()
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    async fn noted(&self) -> Note {
+        Note::default()
+    }
+
+    async fn note(&self, _note: Note) -> Result<(), SettleError> {
+        Ok(())
     }
 
     async fn progress(&self) -> Result<(), SettleError> {

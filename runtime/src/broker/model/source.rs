@@ -15,6 +15,7 @@ pub struct Source {
     kind: Kind,
     changes: watch::Receiver<u64>,
     allowed: usize,
+    pace: Option<usize>,
     is_stopping: bool,
 }
 
@@ -27,7 +28,17 @@ pub(super) enum Kind {
 
 impl Source {
     pub(super) fn new(broker: Broker, kind: Kind, changes: watch::Receiver<u64>) -> Source {
-        Source { broker, kind, changes, allowed: 0, is_stopping: false }
+        Source { broker, kind, changes, allowed: 0, pace: None, is_stopping: false }
+    }
+
+    /// How many deliveries may come now.
+    fn may_come(&self) -> usize {
+        self.pace.map_or(self.allowed, |pace| pace.min(self.allowed))
+    }
+
+    fn came(&mut self) {
+        self.allowed = self.allowed.saturating_sub(1);
+        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
     }
 
     async fn next_stored(&mut self) -> Option<Delivery> {
@@ -37,28 +48,30 @@ impl Source {
             if self.is_stopping {
                 return None;
             }
-            let until = match self.allowed {
-                0 => None,
-                _ => match self.broker.lock().next(key) {
-                    Ok(event) => {
-                        self.allowed -= 1;
-                        let durable = Some(key.1.clone());
-                        return Some(Delivery::new(self.broker.clone(), event, durable));
-                    }
-                    Err(until) => until,
-                },
+            let came = match self.may_come() {
+                0 => Err(None),
+                _ => self.broker.lock().next(key),
+            };
+            let until = match came {
+                Ok(event) => {
+                    let durable = Some(key.1.clone());
+                    self.came();
+                    return Some(Delivery::new(self.broker.clone(), event, durable));
+                }
+                Err(until) => until,
             };
             wait(&mut self.changes, until).await;
         }
     }
 
     async fn next_core(&mut self) -> Option<Delivery> {
+        let may_come = self.may_come();
         let Kind::Core(queue) = &mut self.kind else { return None };
-        if self.allowed == 0 && !(queue.is_closed() && queue.is_empty()) {
+        if may_come == 0 && !(queue.is_closed() && queue.is_empty()) {
             std::future::pending::<()>().await;
         }
         let event = queue.recv().await?;
-        self.allowed = self.allowed.saturating_sub(1);
+        self.came();
         Some(Delivery::new(self.broker.clone(), event, None))
     }
 }
@@ -84,6 +97,10 @@ impl broker::Source for Source {
         self.allowed = self.allowed.saturating_add(n);
     }
 
+    fn pace(&mut self, most: Option<usize>) {
+        self.pace = most;
+    }
+
     async fn next(&mut self) -> Option<Delivery> {
         match self.kind {
             Kind::Stream(_) => self.next_stored().await,
@@ -97,4 +114,6 @@ impl broker::Source for Source {
             queue.close();
         }
     }
+
+    async fn close(self) {}
 }

@@ -42,6 +42,7 @@ fn wish(max_in_flight: usize) -> Subscription {
             ack: Ack::Plain,
         },
         max_in_flight,
+        exclusive: false,
     }
 }
 

@@ -30,6 +30,8 @@ use crate::{
 pub(super) struct Core {
     queue: mpsc::Receiver<Delivery>,
     allowed: usize,
+    /// How many may still come before the dispatcher says more.
+    pace: Option<usize>,
     dropped: Arc<AtomicU64>,
     stop: CancellationToken,
     /// Aborted when the source is dropped.
@@ -69,11 +71,15 @@ impl Core {
         }
         // The subscriptions stand when the server has handled what was sent.
         broker.round_trip().await;
-        Ok(Core { queue, allowed: 0, dropped, stop, readers })
+        Ok(Core { queue, allowed: 0, pace: None, dropped, stop, readers })
     }
 
     pub(super) fn allow(&mut self, n: usize) {
         self.allowed = self.allowed.saturating_add(n);
+    }
+
+    pub(super) fn pace(&mut self, most: Option<usize>) {
+        self.pace = most;
     }
 
     pub(super) fn stop(&mut self) {
@@ -82,7 +88,7 @@ impl Core {
 
     /// Without permission it only looks whether there is an end to report.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
-        if self.allowed == 0 {
+        if self.allowed == 0 || self.pace == Some(0) {
             while self.readers.join_next().await.is_some() {}
             if !self.queue.is_empty() {
                 std::future::pending::<()>().await;
@@ -90,6 +96,7 @@ impl Core {
         }
         let delivery = self.queue.recv().await?;
         self.allowed = self.allowed.saturating_sub(1);
+        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
         Some(delivery)
     }
 }

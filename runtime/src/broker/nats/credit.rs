@@ -21,6 +21,9 @@ pub(super) struct Credit {
     outstanding: usize,
     /// The most that may be on their way; `None`: no limit.
     caution: Option<usize>,
+    /// How many may still come before the dispatcher says more; `None`: all
+    /// that are allowed.
+    pace: Option<usize>,
 }
 
 /// A caution of more than this is none.
@@ -30,6 +33,13 @@ impl Credit {
     /// The dispatcher takes `n` more.
     pub(super) fn allow(&mut self, n: usize) {
         self.allowed = self.allowed.saturating_add(n);
+    }
+
+    /// At most `most` more may come until this is called again. Whether open
+    /// requests may bring more than that, so that they have to be taken back.
+    pub(super) fn pace(&mut self, most: Option<usize>) -> bool {
+        self.pace = most;
+        most.is_some_and(|most| self.outstanding > most)
     }
 
     /// What the dispatcher still takes.
@@ -49,7 +59,8 @@ impl Credit {
     /// more than the messages. Nothing starves, because `outstanding` falls with
     /// each delivery.
     pub(super) fn wanted(&self) -> usize {
-        let limit = self.caution.map_or(self.allowed, |caution| caution.min(self.allowed));
+        let limits = [self.caution, self.pace];
+        let limit = limits.into_iter().flatten().fold(self.allowed, usize::min);
         let unasked = limit.saturating_sub(self.outstanding);
         if unasked >= self.outstanding { unasked } else { 0 }
     }
@@ -64,11 +75,13 @@ impl Credit {
         self.allowed = self.allowed.saturating_sub(1);
         self.outstanding = self.outstanding.saturating_sub(1);
         self.caution = self.caution.map(|caution| caution * 2).filter(|n| *n <= MAX_CAUTION);
+        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
     }
 
     /// A delivery is handed up that no open request brought. There must be none.
     pub(super) fn found(&mut self) {
         self.allowed = self.allowed.saturating_sub(1);
+        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
     }
 
     /// The connection broke.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Broker, connect::Version, malformed, suspect::Unreadable};
 use crate::{
-    broker::{self, DecodeError, SettleError},
+    broker::{self, DecodeError, Note, SettleError},
     event::{Disposition, Event, Header, Position},
     manifest::Ack,
     subject,
@@ -280,6 +280,18 @@ impl broker::Delivery for Delivery {
 
     fn redelivers(&self) -> bool {
         matches!(self.kind, Kind::Stream { .. })
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    async fn noted(&self) -> Note {
+        Note::default()
+    }
+
+    async fn note(&self, _note: Note) -> Result<(), SettleError> {
+        Ok(())
     }
 
     async fn progress(&self) -> Result<(), SettleError> {

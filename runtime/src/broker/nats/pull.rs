@@ -142,6 +142,12 @@ impl Pull {
         self.credit.allow(n);
     }
 
+    pub(super) fn pace(&mut self, most: Option<usize>) {
+        if self.credit.pace(most) && matches!(self.phase, Phase::Pulling) {
+            self.phase = Phase::Leaving;
+        }
+    }
+
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
         match self.phase {

@@ -67,6 +67,7 @@ fn subscription(ack: Ack) -> Subscription {
             ack,
         },
         max_in_flight: 1000,
+        exclusive: false,
     }
 }
 

@@ -76,6 +76,7 @@ async fn a_consumer_that_differs_is_refused_and_changed_only_on_request() {
     let other = Subscription {
         subjects: patterns(&["in.a", "in.b"]),
         max_in_flight: 7,
+        exclusive: false,
         ..subscription(Ack::Plain)
     };
     let error = broker.subscribe(other.clone()).await.unwrap_err().to_string();
