@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::{
-        self, Broker as _,
+        self,
         nats::{Broker, WhenUnreachable},
     },
     dispatch::{Admission, Dispatcher, Drained, Sources},
@@ -27,6 +27,7 @@ pub use provision::{Finding, Mode, Provision};
 mod observe;
 mod plan;
 mod provision;
+mod replays;
 
 /// How long the last answers may take to leave, after the drain.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -55,7 +56,7 @@ pub struct Host {
 /// A plugin that is loaded and bound to its source.
 struct Ready {
     plugin: Plugin,
-    source: broker::nats::Source,
+    sources: Sources<broker::nats::Source>,
     plan: crate::dispatch::Plan,
     metrics: PluginMetrics,
 }
@@ -112,10 +113,9 @@ impl Host {
         let observer = observe::start(broker.clone(), metrics, readiness, observed, stops);
         let mut dispatchers = JoinSet::new();
         for ready in plugins {
-            let Ready { plugin, source, plan, metrics } = ready;
+            let Ready { plugin, sources, plan, metrics } = ready;
             let dispatcher =
                 Dispatcher::new(broker.clone(), plugin, plan, admission.clone(), metrics);
-            let sources = Sources { live: source, replays: None };
             dispatchers.spawn(dispatcher.run(sources, stop.clone()));
         }
         let stopped = join_all(&mut dispatchers, &stop).await;
@@ -207,9 +207,9 @@ async fn bind_all(
         let name = plugin.name().to_owned();
         let Some(spec) = manifest.plugins.get(&name) else { continue };
         let plan = plan::dispatch(manifest, spec, &plugin, provision);
-        match broker.subscribe(plan::subscription(manifest, &name, spec)).await {
-            Ok(source) => {
-                ready.push(Ready { plugin, source, plan, metrics: metrics.plugin(&name) });
+        match replays::sources(manifest, broker, provision, (&name, spec)).await {
+            Ok(sources) => {
+                ready.push(Ready { plugin, sources, plan, metrics: metrics.plugin(&name) });
             }
             Err(error) => findings.push(Finding::at(format!("plugins.{name}.subscribe"), error)),
         }

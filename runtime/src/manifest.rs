@@ -135,6 +135,12 @@ pub struct DeadLetters {
     pub max_bytes: u64,
     /// Copies in a cluster. Default 1.
     pub replicas: usize,
+    /// The work queue with requests to run dead letters again:
+    /// `<host>_REPLAYS`, with as many copies.
+    pub replays: String,
+    /// The first tokens of its subjects, before `<plugin>.<subject>`:
+    /// `replays.<host>`.
+    pub replays_prefix: String,
 }
 
 /// `[streams.<name>]`: created when missing, compared when present.

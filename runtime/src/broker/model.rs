@@ -32,6 +32,7 @@ use crate::{broker, event::Event, manifest, subject::Pattern};
 
 mod consumer;
 mod delivery;
+mod replays;
 mod source;
 mod stream;
 
@@ -314,11 +315,12 @@ impl broker::Broker for Broker {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {
         let kind = match &subscription.from {
-            From::Stream { stream, .. } => self.open_consumer(stream, &subscription)?,
+            From::Stream { stream, .. } | From::Replays { stream, .. } => self.open_consumer(stream, &subscription)?,
             From::Core { queue } => Kind::Core(self.join(*queue, &subscription)),
         };
         let changes = self.changes.subscribe();
-        Ok(Source::new(self.clone(), kind, changes))
+        let is_replays = matches!(subscription.from, From::Replays { .. });
+        Ok(Source::new(self.clone(), kind, changes).of_replays(is_replays))
     }
 }
 

@@ -18,7 +18,12 @@ use bytes::Bytes;
 use tokio::{sync::watch, time::timeout};
 
 pub use self::{
-    connect::WhenUnreachable, connection::State, delivery::Delivery, difference::Difference,
+    connect::WhenUnreachable,
+    connection::State,
+    delivery::Delivery,
+    difference::Difference,
+    reading::{Reading, Scope},
+    stored::{Listening, StoredMessage, StreamState},
     stream::StreamFacts,
 };
 use self::{
@@ -26,6 +31,7 @@ use self::{
     consumer::{Durable, Terms},
     core::Core,
     pull::Pull,
+    replays::Replays,
     revive::Origin,
 };
 use super::{From, Message, PublishError, Published, SetupError, Subscription};
@@ -43,8 +49,11 @@ mod line;
 mod malformed;
 mod publish;
 mod pull;
+mod reading;
+mod replays;
 mod revive;
 mod status;
+mod stored;
 mod stream;
 mod survey;
 mod suspect;
@@ -242,6 +251,10 @@ impl super::Broker for Broker {
                 let pull = Pull::open(self.clone(), durable, *ack).await?;
                 Ok(Source(Kind::Pull(Box::new(pull))))
             }
+            From::Replays { .. } => {
+                let replays = Replays::open(self.clone(), &subscription).await?;
+                Ok(Source(Kind::Replays(Box::new(replays))))
+            }
             From::Core { queue } => {
                 let core = Core::open(self, &subscription, *queue).await?;
                 Ok(Source(Kind::Core(core)))
@@ -261,6 +274,7 @@ pub struct Source(Kind);
 
 enum Kind {
     Pull(Box<Pull>),
+    Replays(Box<Replays>),
     Core(Core),
 }
 
@@ -270,6 +284,7 @@ impl super::Source for Source {
     fn allow(&mut self, n: usize) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.allow(n),
+            Kind::Replays(replays) => replays.allow(n),
             Kind::Core(core) => core.allow(n),
         }
     }
@@ -277,6 +292,7 @@ impl super::Source for Source {
     fn pace(&mut self, most: Option<usize>) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.pace(most),
+            Kind::Replays(replays) => replays.pace(most),
             Kind::Core(core) => core.pace(most),
         }
     }
@@ -284,6 +300,7 @@ impl super::Source for Source {
     async fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
             Kind::Pull(pull) => pull.next().await,
+            Kind::Replays(replays) => replays.next().await,
             Kind::Core(core) => core.next().await,
         }
     }
@@ -291,6 +308,7 @@ impl super::Source for Source {
     async fn stop(&mut self) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.stop(),
+            Kind::Replays(replays) => replays.stop(),
             Kind::Core(core) => core.stop(),
         }
     }
@@ -302,6 +320,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Kind::Pull(_) => "Source(stream)",
+            Kind::Replays(_) => "Source(replays)",
             Kind::Core(_) => "Source(core)",
         })
     }

@@ -6,6 +6,7 @@ use crate::{
     host::Provision,
     manifest::{Manifest, Plugin as Spec},
     plugin::{EngineConfig, Plugin},
+    subject::Pattern,
 };
 
 /// A fuse: the server gives up on an event after this many deliveries more than
@@ -45,6 +46,25 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
         max_in_flight: max_in_flight(spec),
         exclusive: false,
     }
+}
+
+/// What the plugin is asked to run again.
+pub(super) fn replays(manifest: &Manifest, name: &str, spec: &Spec) -> Option<Subscription> {
+    let letters = &manifest.dead_letters;
+    let subject = Pattern::parse(&format!("{}.{name}.>", letters.replays_prefix)).ok()?;
+    Some(Subscription {
+        host: manifest.host.name.clone(),
+        plugin: name.to_owned(),
+        subjects: vec![subject],
+        from: From::Replays {
+            stream: letters.replays.clone(),
+            ack_wait: spec.ack_wait,
+            max_deliver: spec.retry.attempts.saturating_add(FUSE),
+            ack: spec.ack,
+        },
+        max_in_flight: MAX_ACK_PENDING,
+        exclusive: false,
+    })
 }
 
 /// For order the server hands out one event at a time, to one of all replicas,

@@ -44,6 +44,7 @@ impl Consumer {
     pub(super) fn new(wish: &Subscription, stream: &Stream) -> Consumer {
         let (ack_wait, max_deliver, start) = match wish.from {
             From::Stream { ack_wait, max_deliver, start, .. } => (ack_wait, max_deliver, start),
+            From::Replays { ack_wait, max_deliver, .. } => (ack_wait, max_deliver, Start::All),
             From::Core { .. } => (Duration::MAX, 1, Start::New),
         };
         let next = match start {

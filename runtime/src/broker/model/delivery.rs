@@ -13,11 +13,17 @@ pub struct Delivery {
     event: Event,
     /// The consumer's name; `None`: core NATS.
     durable: Option<String>,
+    /// Whether the message is a request for a replay.
+    is_replay: bool,
 }
 
 impl Delivery {
     pub(super) fn new(broker: Broker, event: Event, durable: Option<String>) -> Delivery {
-        Delivery { broker, event, durable }
+        Delivery { broker, event, durable, is_replay: false }
+    }
+
+    pub(super) fn of_replays(self, is_replay: bool) -> Delivery {
+        Delivery { is_replay, ..self }
     }
 
     fn place(&self) -> Option<Place> {
@@ -50,7 +56,10 @@ impl Delivery {
 
 impl broker::Delivery for Delivery {
     fn event(&self) -> Result<Event, broker::DecodeError> {
-        Ok(self.event.clone())
+        match self.is_replay {
+            true => self.broker.original(&self.event),
+            false => Ok(self.event.clone()),
+        }
     }
 
     fn size(&self) -> usize {

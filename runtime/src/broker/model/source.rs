@@ -17,6 +17,8 @@ pub struct Source {
     allowed: usize,
     pace: Option<usize>,
     is_stopping: bool,
+    /// Whether what is stored are requests for replays.
+    is_replays: bool,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,19 @@ pub(super) enum Kind {
 
 impl Source {
     pub(super) fn new(broker: Broker, kind: Kind, changes: watch::Receiver<u64>) -> Source {
-        Source { broker, kind, changes, allowed: 0, pace: None, is_stopping: false }
+        Source {
+            broker,
+            kind,
+            changes,
+            allowed: 0,
+            pace: None,
+            is_stopping: false,
+            is_replays: false,
+        }
+    }
+
+    pub(super) fn of_replays(self, is_replays: bool) -> Source {
+        Source { is_replays, ..self }
     }
 
     /// How many deliveries may come now.
@@ -56,7 +70,8 @@ impl Source {
                 Ok(event) => {
                     let durable = Some(key.1.clone());
                     self.came();
-                    return Some(Delivery::new(self.broker.clone(), event, durable));
+                    let delivery = Delivery::new(self.broker.clone(), event, durable);
+                    return Some(delivery.of_replays(self.is_replays));
                 }
                 Err(until) => until,
             };

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Message, RequestErrorKind, client, jetstream};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, RequestErrorKind, client, jetstream};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::{Broker, connect::Version, malformed, suspect::Unreadable};
+use super::{Broker, connect::Version, malformed, replays::Original, suspect::Unreadable};
 use crate::{
     broker::{self, DecodeError, Note, SettleError},
     event::{Disposition, Event, Header, Position},
@@ -40,6 +40,8 @@ enum Kind {
         /// Why the client cannot read it, and the block of its headers, if it
         /// came in another way.
         refused: Option<Box<(String, Bytes)>>,
+        /// If it asks for a replay: what was left in the source stream.
+        replay: Option<Box<Original>>,
     },
     /// By core NATS.
     Core {
@@ -56,7 +58,7 @@ impl Delivery {
         created: i64,
         ack: Ack,
     ) -> Delivery {
-        Delivery { broker, message, kind: Kind::Stream { created, ack, refused: None } }
+        Delivery { broker, message, kind: Kind::Stream { created, ack, refused: None, replay: None } }
     }
 
     /// The delivery that broke the connection, which the client never returned.
@@ -77,7 +79,7 @@ impl Delivery {
             description: None,
         };
         let refused = Some(Box::new((refusal, block)));
-        Delivery { broker, message, kind: Kind::Stream { created, ack, refused } }
+        Delivery { broker, message, kind: Kind::Stream { created, ack, refused, replay: None } }
     }
 
     pub(super) fn from_core(
@@ -87,6 +89,14 @@ impl Delivery {
         time_ms: u64,
     ) -> Delivery {
         Delivery { broker, message, kind: Kind::Core { id, time_ms } }
+    }
+
+    /// The same delivery, as a request for a replay.
+    pub(super) fn asking_for(mut self, original: Original) -> Delivery {
+        if let Kind::Stream { replay, .. } = &mut self.kind {
+            *replay = Some(Box::new(original));
+        }
+        self
     }
 
     fn stored_event(
@@ -127,6 +137,10 @@ impl Delivery {
             event: Box::new(Event { id, reply_to: None, ..self.bare_event() }),
             headers: Bytes::new(),
         }
+    }
+
+    pub(super) fn has_header(&self, name: &HeaderName) -> bool {
+        self.message.headers.as_ref().is_some_and(|headers| headers.get(name.clone()).is_some())
     }
 
     /// Its place in the stream.
@@ -249,9 +263,9 @@ impl Delivery {
         }
         let mut headers = HeaderMap::new();
         let text = HeaderValue::from("the event was rejected");
-        headers.insert(async_nats::HeaderName::from_static("Nats-Service-Error"), text);
+        headers.insert(HeaderName::from_static("Nats-Service-Error"), text);
         let code = HeaderValue::from(500_i32);
-        headers.insert(async_nats::HeaderName::from_static("Nats-Service-Error-Code"), code);
+        headers.insert(HeaderName::from_static("Nats-Service-Error-Code"), code);
         let client = self.broker.inner.client();
         let sent = client.publish_with_headers(reply, headers, Bytes::new());
         match timeout(self.broker.inner.request_timeout, sent).await {
@@ -264,8 +278,12 @@ impl Delivery {
 impl broker::Delivery for Delivery {
     fn event(&self) -> Result<Event, DecodeError> {
         match &self.kind {
-            Kind::Stream { created, refused, .. } => {
-                self.stored_event(*created, refused.as_deref())
+            Kind::Stream { created, refused, replay, .. } => {
+                let stored = self.stored_event(*created, refused.as_deref())?;
+                match replay {
+                    None => Ok(stored),
+                    Some(original) => original.event_of(stored),
+                }
             }
             Kind::Core { id, time_ms } => {
                 let reply_to = self.message.reply.as_ref().map(ToString::to_string);
@@ -311,7 +329,7 @@ impl broker::Delivery for Delivery {
 
 /// The headers by name; values of one name in their order. The client keeps
 /// names in a hash map, so their order among each other is gone.
-fn read_headers(map: &HeaderMap) -> Vec<Header> {
+pub(super) fn read_headers(map: &HeaderMap) -> Vec<Header> {
     let mut names = map.iter().collect::<Vec<_>>();
     names.sort_by(|(left, _), (right, _)| {
         AsRef::<str>::as_ref(*left).cmp(AsRef::<str>::as_ref(*right))
