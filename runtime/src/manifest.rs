@@ -313,6 +313,26 @@ pub enum Start {
     New,
 }
 
+impl DeadLetters {
+    /// The work queue of requests to run dead letters again. Nothing is ever
+    /// removed from it but what was handled.
+    pub fn replays_settings(&self) -> Stream {
+        let subjects = Pattern::parse(&format!("{}.>", self.replays_prefix));
+        Stream {
+            subjects: subjects.into_iter().collect(),
+            retention: Retention::WorkQueue,
+            storage: Storage::File,
+            replicas: self.replicas,
+            max_age: None,
+            max_bytes: None,
+            max_messages: None,
+            max_message_size: None,
+            discard: Discard::New,
+            duplicate_window: defaults::DUPLICATE_WINDOW,
+        }
+    }
+}
+
 impl OrderBy {
     /// Reads `subject.2`, `header:Order-Id` or `json:/order/id`.
     fn parse(text: &str) -> Option<OrderBy> {

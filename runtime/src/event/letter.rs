@@ -264,6 +264,7 @@ impl Letter {
         };
         let mut kept: Vec<_> = headers.iter().filter(is_kept).cloned().collect();
         let added = [("Namespace", &wish.namespace), ("Batch", &wish.batch)];
+        let added = added.into_iter().filter(|(_, value)| !value.is_empty());
         kept.extend(added.map(|(name, value)| Header {
             name: format!("{REQUEST}{name}"),
             value: value.clone(),

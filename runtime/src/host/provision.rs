@@ -157,7 +157,7 @@ impl Survey<'_> {
         let letters = &self.manifest.dead_letters;
         let key = "dead-letters".to_owned();
         self.declared(&letters.stream, &dead_letters(letters), key.clone()).await;
-        self.declared(&letters.replays, &replays(letters), key).await;
+        self.declared(&letters.replays, &letters.replays_settings(), key).await;
         // No output goes there.
         self.found.streams.remove(&letters.replays);
         for (name, spec) in &self.manifest.plugins {
@@ -303,25 +303,6 @@ fn dead_letters(dead_letters: &DeadLetters) -> Stream {
         max_message_size: None,
         discard: Discard::Old,
         duplicate_window: DEAD_LETTER_WINDOW.min(dead_letters.max_age),
-    }
-}
-
-/// The work queue of requests to run dead letters again. Nothing is ever
-/// removed from it but what was handled.
-pub(crate) fn replays(dead_letters: &DeadLetters) -> Stream {
-    Stream {
-        subjects: Pattern::parse(&format!("{}.>", dead_letters.replays_prefix))
-            .into_iter()
-            .collect(),
-        retention: Retention::WorkQueue,
-        storage: Storage::File,
-        replicas: dead_letters.replicas,
-        max_age: None,
-        max_bytes: None,
-        max_messages: None,
-        max_message_size: None,
-        discard: Discard::New,
-        duplicate_window: DEAD_LETTER_WINDOW,
     }
 }
 
