@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod completions;
 mod componentize;
+mod dlq;
 mod inspect;
 mod logging;
 mod report;
@@ -37,7 +38,8 @@ enum Exit {
         Examples:\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
-        pelton inspect price.wasm    what a component exports and needs"
+        pelton inspect price.wasm    what a component exports and needs\n  \
+        pelton dlq list              what could not be handled"
 )]
 struct Cli {
     #[command(flatten)]
@@ -52,6 +54,7 @@ enum Verb {
     Check(check::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
+    Dlq(dlq::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),
+        Verb::Dlq(arguments) => dlq::run(arguments),
         Verb::Schema(arguments) => schema::run(arguments),
         Verb::Completions(arguments) => completions::run(arguments),
     };

@@ -315,7 +315,9 @@ impl broker::Broker for Broker {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {
         let kind = match &subscription.from {
-            From::Stream { stream, .. } | From::Replays { stream, .. } => self.open_consumer(stream, &subscription)?,
+            From::Stream { stream, .. } | From::Replays { stream, .. } => {
+                self.open_consumer(stream, &subscription)?
+            }
             From::Core { queue } => Kind::Core(self.join(*queue, &subscription)),
         };
         let changes = self.changes.subscribe();

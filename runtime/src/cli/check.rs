@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, stderr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -67,8 +67,20 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 impl Source {
     /// The manifest, complete and valid; `None` after its problems have been printed.
     pub fn load(&self) -> anyhow::Result<Option<Manifest>> {
-        let loaded =
-            Manifest::load(&self.manifest, &Environment::process(), plugin::check_component);
+        self.load_with(plugin::check_component)
+    }
+
+    /// The manifest at `path`, for a verb that runs no components: they need not
+    /// be there.
+    pub fn load_settings(path: PathBuf, nats_url: Vec<String>) -> anyhow::Result<Option<Manifest>> {
+        Source { manifest: path, nats_url }.load_with(|_| Ok(()))
+    }
+
+    fn load_with(
+        &self,
+        check_component: impl Fn(&Path) -> Result<(), String>,
+    ) -> anyhow::Result<Option<Manifest>> {
+        let loaded = Manifest::load(&self.manifest, &Environment::process(), check_component);
         let mut manifest = match loaded {
             Ok(manifest) => manifest,
             Err(problems) => {

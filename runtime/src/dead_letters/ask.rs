@@ -232,7 +232,6 @@ impl DeadLetters {
     }
 }
 
-
 fn refuse<T>(reason: String) -> Result<T, Refusal> {
     Err(Refusal(reason))
 }

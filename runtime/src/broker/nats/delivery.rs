@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, RequestErrorKind, client, jetstream};
+use async_nats::{
+    HeaderMap, HeaderName, HeaderValue, Message, RequestErrorKind, client, jetstream,
+};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
@@ -58,7 +60,11 @@ impl Delivery {
         created: i64,
         ack: Ack,
     ) -> Delivery {
-        Delivery { broker, message, kind: Kind::Stream { created, ack, refused: None, replay: None } }
+        Delivery {
+            broker,
+            message,
+            kind: Kind::Stream { created, ack, refused: None, replay: None },
+        }
     }
 
     /// The delivery that broke the connection, which the client never returned.

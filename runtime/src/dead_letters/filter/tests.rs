@@ -33,7 +33,7 @@ fn takes(filter: &Filter) -> bool {
 #[test]
 fn every_condition_has_to_hold() {
     let text = |text: &str| Some(text.to_owned());
-    let minute = |n| Some(Duration::from_secs(60 * n));
+    let minute = |n: u64| Some(Duration::from_secs(60 * n));
     let pattern = |text| Pattern::parse(text).ok();
     let all = Filter::default;
     for (filter, expected) in [

@@ -132,7 +132,8 @@ impl<'m> Wiring<'m> {
         }
         let Ok(replays) = Pattern::parse(&format!("{}.>", dead.replays_prefix)) else { return };
         for pattern in list.1.iter().filter(|pattern| pattern.overlaps(&replays)) {
-            let message = format!("`{pattern}` takes in the replays of dead letters, on `{replays}`");
+            let message =
+                format!("`{pattern}` takes in the replays of dead letters, on `{replays}`");
             let problem = Problem::new("overlapping-streams", message)
                 .label(self.at(&list.0, pattern), "")
                 .help("replays have a stream of their own: narrow the subject, or give the host another name");
