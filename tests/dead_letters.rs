@@ -95,7 +95,7 @@ async fn the_list_is_filtered_and_paged() {
         ("plugin", "picky"),
         ("reason", "reject"),
         ("subject", "in.a.x"),
-        ("error", "rejected: rejected on purpose"),
+        ("error", "the handler rejected the event: rejected on purpose"),
         ("host", "pelton"),
         ("stream", "IN"),
     ] {

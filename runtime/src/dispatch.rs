@@ -200,9 +200,6 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     /// One delivery, and its slot, whatever happens. A panic is a bug of ours:
     /// it costs its event one redelivery, not the process.
     async fn take(self: Arc<Self>, kind: Kind, delivery: <B::Source as Source>::Delivery) -> Kind {
-        if kind == Kind::Replay {
-            self.slot_for(&delivery).await;
-        }
         let size = delivery.size();
         self.metrics.inflight.increment(1);
         self.metrics.inflight_bytes.increment(size as f64);
@@ -218,16 +215,12 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                 "the host panicked over an event: please report it"
             );
         }
-        self.slots.add_permits(1);
-        kind
-    }
-
-    /// Takes a slot for a delivery that came without one.
-    async fn slot_for(&self, delivery: &<B::Source as Source>::Delivery) {
-        let slot = pin!(self.slots.acquire());
-        if let Ok(slot) = self.alive(delivery, slot).await {
-            slot.forget();
+        // A replay came without one: all that are free are allowed to the live
+        // source, which may have nothing to deliver.
+        if kind == Kind::Live {
+            self.slots.add_permits(1);
         }
+        kind
     }
 
     /// One delivery, from arrival to settlement.
