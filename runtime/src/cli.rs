@@ -62,7 +62,9 @@ enum Verb {
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(problem) = logging::start(&cli.logging) {
+    // What `dlq` prints beside its results is its own words.
+    let level = if matches!(cli.verb, Verb::Dlq(_)) { "warn" } else { "info" };
+    if let Err(problem) = logging::start(&cli.logging, level) {
         report::error(&problem);
         return Exit::Usage.into();
     }

@@ -324,7 +324,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     async fn store_dead_letter(&self, event: &Event, failure: &Failure) -> Result<(), Failure> {
         let dead_letters = self.plan.dead_letters.as_ref().ok_or(Failure::NoDeadLetters)?;
         let history = self.history.of(event);
-        let record = dead_letters.record(&self.plan, event, failure, &history, now_ms());
+        let record = dead_letters.record(&self.plan, event, failure, (&history, now_ms()));
         let record = vec![record.ok_or(Failure::TooLargeToBury)?];
         self.publish_until_stored(record, Tally::DeadLetter).await
     }

@@ -49,8 +49,7 @@ impl DeadLetters {
         plan: &Plan,
         event: &Event,
         failure: &Failure,
-        history: &[Attempt],
-        now_ms: u64,
+        (history, now_ms): (&[Attempt], u64),
     ) -> Option<Message> {
         let malformed = failure.malformed_headers().map(malformed);
         let record = |detail| {

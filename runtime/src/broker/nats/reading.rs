@@ -72,6 +72,8 @@ struct Line {
     received: u64,
     /// How many are still to come of what was asked for.
     open: usize,
+    /// How often was asked.
+    n_asked: usize,
 }
 
 /// What came on a line.
@@ -81,6 +83,8 @@ enum Came {
     BatchEnd,
     /// There was nothing.
     Nothing,
+    /// The end of a batch that has come already.
+    Stale,
     Broken,
 }
 
@@ -148,7 +152,7 @@ impl Reading {
             }
             match self.receive().await {
                 Came::Message(message) => return self.take(message).await,
-                Came::BatchEnd => {}
+                Came::BatchEnd | Came::Stale => {}
                 Came::Nothing => return self.end().await,
                 Came::Broken => self.broke().await?,
             }
@@ -189,13 +193,15 @@ impl Reading {
         let inbox = self.broker.inner.client().new_inbox();
         let subscriber = self.broker.listen(format!("{inbox}.*"), None).await?;
         let consumer = info.name;
-        self.line = Some(Line { consumer, inbox, subscriber, connects, received: 0, open: 0 });
+        self.line =
+            Some(Line { consumer, inbox, subscriber, connects, received: 0, open: 0, n_asked: 0 });
         Ok(info.num_pending > 0)
     }
 
     async fn receive(&mut self) -> Came {
         let Reading { broker, scope, line: Some(line), .. } = self else { return Came::Broken };
-        if line.open == 0 && line.ask(broker, scope).await.is_err() {
+        // Before the last batch has ended, so that the server need not wait.
+        if line.open <= BATCH / 2 && line.ask(broker, scope).await.is_err() {
             return Came::Broken;
         }
         let deadline = Instant::now() + broker.inner.request_timeout;
@@ -229,10 +235,11 @@ impl Line {
         let bytes = BATCH_BYTES.max(2 * broker.max_payload());
         let request = json!({ "batch": BATCH, "max_bytes": bytes, "no_wait": true });
         let client = broker.inner.client();
-        let reply = format!("{}.{BATCH}", self.inbox);
+        self.n_asked += 1;
+        let reply = format!("{}.{}", self.inbox, self.n_asked);
         let sent = client.publish_with_reply(subject, reply, request.to_string().into());
         match timeout(broker.inner.request_timeout, sent).await {
-            Ok(Ok(())) => self.open = BATCH,
+            Ok(Ok(())) => self.open += BATCH,
             Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => return Err("the connection is lost and its queue full".to_owned()),
         }
@@ -241,14 +248,9 @@ impl Line {
 
     fn read(&mut self, broker: &Broker, message: Message) -> Came {
         // By the subject: a stored message may carry what looks like a status.
-        if message.subject.starts_with(self.inbox.as_str()) {
-            let is_end = message.status.is_some_and(|status| [404, 408].contains(&status.as_u16()));
-            let brought = BATCH - std::mem::take(&mut self.open);
-            return match (is_end, brought) {
-                (true, 0) => Came::Nothing,
-                (true, _) => Came::BatchEnd,
-                (false, _) => Came::Broken,
-            };
+        if let Some(batch) = message.subject.strip_prefix(self.inbox.as_str()) {
+            let is_stale = batch.trim_start_matches('.').parse() != Ok(self.n_asked);
+            return if is_stale { Came::Stale } else { self.ended(&message) };
         }
         let message = jetstream::Message { message, context: broker.inner.jetstream.clone() };
         let Ok(info) = message.info() else { return Came::Broken };
@@ -266,5 +268,20 @@ impl Line {
             headers: message.headers.as_ref().map(read_headers).unwrap_or_default(),
             payload: message.payload.clone(),
         })
+    }
+
+    /// What the status at the end of a batch says.
+    fn ended(&mut self, status: &Message) -> Came {
+        let brought = BATCH.saturating_sub(std::mem::take(&mut self.open));
+        let text = status.description.as_deref().unwrap_or_default();
+        let code = status.status.map_or(0, |status| status.as_u16());
+        // Only with a limit of bytes does the server speak of a batch that it filled.
+        let is_full = text.eq_ignore_ascii_case("Batch Completed") || text.contains("MaxBytes");
+        match (code, brought) {
+            (404 | 408, 0) => Came::Nothing,
+            (404 | 408, _) => Came::BatchEnd,
+            (409, 1..) if is_full => Came::BatchEnd,
+            _ => Came::Broken,
+        }
     }
 }

@@ -50,7 +50,7 @@ fn to(source_keeps: bool) -> DeadLetters {
 }
 
 fn record(subject: &str, failure: &Failure) -> Message {
-    to(true).record(&plan(), &event(subject), failure, &[], 1_700_000_001_000).unwrap()
+    to(true).record(&plan(), &event(subject), failure, (&[], 1_700_000_001_000)).unwrap()
 }
 
 fn value<'a>(message: &'a Message, name: &str) -> &'a str {
@@ -113,7 +113,7 @@ fn a_long_subject_is_cut_in_the_subject_and_whole_in_the_header() {
 fn what_does_not_fit_loses_its_details_first_and_its_payload_last() {
     let sized = |payload: usize, source_keeps: bool| {
         let event = Event { payload: vec![0; payload].into(), ..event("a") };
-        to(source_keeps).record(&plan(), &event, &trap(&"x".repeat(1000)), &[], 0)
+        to(source_keeps).record(&plan(), &event, &trap(&"x".repeat(1000)), (&[], 0))
     };
     let (whole, lean) = (sized(100, false).unwrap(), sized(7000, false).unwrap());
     assert_eq!(value(&whole, "Pelton-Dlq-Backtrace"), "0: inner | 1: handle");
@@ -144,7 +144,7 @@ fn headers_that_could_not_be_read_are_kept_whole_and_can_be_decoded() {
 
     let sized = |payload: usize| {
         let event = Event { payload: vec![0; payload].into(), ..event("a") };
-        let record = to(false).record(&plan(), &event, &unreadable(all_bytes.clone()), &[], 0)?;
+        let record = to(false).record(&plan(), &event, &unreadable(all_bytes.clone()), (&[], 0))?;
         assert_eq!(record.payload.len(), payload);
         Some(record)
     };
@@ -172,7 +172,7 @@ fn a_replay_that_fails_again_makes_another_record() {
     let record = |id: Option<&str>| {
         let replay = id.map(|id| Box::new(replay(id)));
         let event = Event { replay, ..event("a") };
-        to(true).record(&plan(), &event, &trap("x"), &[past.clone()], 0).unwrap()
+        to(true).record(&plan(), &event, &trap("x"), (std::slice::from_ref(&past), 0)).unwrap()
     };
     let (first, again, third) = (record(None), record(Some("r")), record(Some("s")));
     assert!(first.keep != again.keep && again.keep != third.keep);
