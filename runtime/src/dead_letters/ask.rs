@@ -16,8 +16,9 @@ use crate::{
     broker::{Keep, Message, PublishError, Published, SetupError},
     event::{
         Header,
-        letter::{Letter, Wish, plain},
+        letter::{Letter, Wish},
     },
+    subject::plain,
 };
 
 /// How often a message is published before the server is given up.

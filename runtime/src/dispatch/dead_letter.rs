@@ -8,8 +8,9 @@ use crate::{
     dispatch::{Failure, Plan},
     event::{
         Event, Header,
-        letter::{Attempt, fact, malformed, one_line, original, plain, replayed, timestamp},
+        letter::{Attempt, fact, malformed, one_line, original, replayed, timestamp},
     },
+    subject::plain,
 };
 
 /// The longest error text in a record, in bytes.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{Event, Header, Position};
 
 pub use attempt::Attempt;
-pub use text::{one_line, percent_decoded, percent_encoded, plain};
+pub use text::{one_line, percent_decoded, percent_encoded};
 
 mod attempt;
 mod text;

@@ -35,3 +35,6 @@ impl Broker {
 fn unreadable(detail: String, event: Event) -> DecodeError {
     DecodeError { detail, event: Box::new(event), headers: bytes::Bytes::new() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,3 +54,39 @@ fn prefix(replay: u32) -> String {
 fn name(replay: u32) -> String {
     if replay == 0 { "first run".to_owned() } else { format!("replay {replay}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use pelton::event::letter::fact;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_said_to_be_so() {
+        let facts = [
+            ("Event-Id", "e"),
+            ("Subject", "s"),
+            ("Host", "h"),
+            ("Plugin", "p"),
+            ("Reason", "trap"),
+            ("Error", "again"),
+            ("Attempts", "7"),
+            ("Replays", "2"),
+            ("Failed-At", "2023-11-14T22:13:21.000Z"),
+            ("History", "0.2 2023-11-14T22:13:20.000Z timeout slow"),
+            ("History", "2.5 2023-11-14T22:13:20.000Z trap first"),
+        ];
+        let headers: Vec<_> = facts.iter().map(|(name, value)| fact(name, *value)).collect();
+        let letter = Letter::read(&headers, bytes::Bytes::new()).unwrap();
+        assert_eq!(
+            lines(&letter),
+            "  attempt 1  not known\n  \
+               attempt 2  2023-11-14T22:13:20.000Z  timeout  slow\n  \
+               replay 1  not known\n  \
+               replay 2, attempts 1 to 4  not known\n  \
+               replay 2, attempt 5  2023-11-14T22:13:20.000Z  trap  first\n  \
+               replay 2, attempt 6  not known\n  \
+               replay 2, attempt 7  2023-11-14T22:13:21.000Z  trap  again\n"
+        );
+    }
+}

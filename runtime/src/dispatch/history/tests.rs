@@ -65,6 +65,6 @@ fn memory_is_bounded() {
     assert_eq!(history.of(&event("e", 0)).len(), MAX_HISTORY);
     let known = history.lock();
     assert!(known.failures.len() <= MAX_EVENTS && known.order.len() <= 2 * MAX_EVENTS);
-    let newest = ((5 * MAX_EVENTS - 2).to_string(), 0);
+    let newest = ((5 * MAX_EVENTS - 1).to_string(), 0);
     assert!(known.failures.contains_key(&newest), "what failed last is remembered");
 }

@@ -1,19 +1,4 @@
-//! Any text as one that a header's value or a subject may be, and bytes as text.
-
-use crate::subject;
-
-/// `subject` without what a subject to publish to must not contain, and not
-/// longer than that may be: the server lets publishers use wildcards and control
-/// characters literally, and lines of 4 KiB. The letter's header has it in full.
-pub fn plain(subject: &str) -> String {
-    let plain = |character: char| match character {
-        '*' | '>' => '_',
-        character if character.is_ascii_graphic() => character,
-        _ => '_',
-    };
-    let plain: String = subject.chars().map(plain).take(subject::MAX_BYTES).collect();
-    plain.trim_end_matches('.').to_owned()
-}
+//! Any text as one that a header's value may be, and bytes as text.
 
 /// `text` as a header's value: line breaks become ` | `, other control
 /// characters are shown as escapes, and at most `max` bytes are kept.
