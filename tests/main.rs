@@ -17,6 +17,7 @@ mod harness;
 mod command_line;
 mod components;
 mod core_nats;
+mod dead_letters;
 mod delivery;
 mod examples;
 mod faults;
