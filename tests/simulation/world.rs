@@ -140,6 +140,7 @@ impl World {
                     Ok(live) => break live,
                     // The server may be away, as it may be at any start.
                     Err(_) => tokio::select! {
+                        biased;
                         () = sleep(Duration::from_secs(1)) => {}
                         () = stopped.cancelled() => return None,
                     },
