@@ -18,7 +18,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -61,8 +61,9 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Broker {
     server: Arc<Mutex<Server>>,
-    /// Counts changes, so that waiting sources look again.
-    changes: watch::Sender<u64>,
+    /// Has waiting sources look again, in the order in which they began to wait.
+    /// (A watch wakes in an order drawn by lot, and no seed would repeat.)
+    changes: Arc<Notify>,
     connection: u64,
     updates_consumers: bool,
 }
@@ -76,7 +77,7 @@ impl Default for Broker {
 impl Broker {
     /// A server without streams, and a connection to it.
     pub fn new() -> Broker {
-        let (server, changes) = (Arc::new(Mutex::new(Server::new())), watch::Sender::new(0));
+        let (server, changes) = (Arc::new(Mutex::new(Server::new())), Arc::default());
         Broker { server, changes, connection: 0, updates_consumers: false }.another()
     }
 
@@ -286,7 +287,7 @@ impl Broker {
     }
 
     fn changed(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
+        self.changes.notify_waiters();
     }
 }
 

@@ -1,7 +1,9 @@
 //! A source of the model: hands messages over when it is asked for the next.
 
+use std::sync::Arc;
+
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, futures::Notified, mpsc},
     time::{Instant, sleep_until},
 };
 
@@ -13,7 +15,7 @@ use crate::{broker, event::Event};
 pub struct Source {
     broker: Broker,
     kind: Kind,
-    changes: watch::Receiver<u64>,
+    changes: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -34,26 +36,28 @@ impl Source {
         let id = server.number();
         server.lines.insert(id, line);
         drop(server);
-        let changes = broker.changes.subscribe();
+        let changes = Arc::clone(&broker.changes);
         Source { broker, kind: Kind::Stream(id), changes }
     }
 
     /// A source of what core NATS sends.
     pub(super) fn of_core(broker: Broker, queue: mpsc::Receiver<Event>) -> Source {
-        let changes = broker.changes.subscribe();
+        let changes = Arc::clone(&broker.changes);
         Source { broker, kind: Kind::Core { queue, allowed: 0, pace: None }, changes }
     }
 
     async fn next_stored(&mut self, id: u64) -> Option<Delivery> {
+        let changes = Arc::clone(&self.changes);
         loop {
-            self.changes.mark_unchanged();
+            // Before the look: what changes after it is not missed.
+            let changed = changes.notified();
             let served = self.broker.lock().serve(id);
             match served {
                 Served::Event(event, grant) => {
                     return Some(Delivery::new(self.broker.clone(), *event, Some(grant)));
                 }
                 Served::Ended => return None,
-                Served::Wait(until) => wait(&mut self.changes, until).await,
+                Served::Wait(until) => wait(changed, until).await,
             }
         }
     }
@@ -66,7 +70,7 @@ impl Source {
         }
         // What is on its way arrives although nobody looks at the server.
         loop {
-            self.changes.mark_unchanged();
+            let changed = self.changes.notified();
             let until = {
                 let server = self.broker.lock();
                 server.next_change()
@@ -79,14 +83,14 @@ impl Source {
                     *pace = pace.map(|pace| pace.saturating_sub(1));
                     return Some(Delivery::new(self.broker.clone(), event, None));
                 }
-                () = wait(&mut self.changes, until) => {}
+                () = wait(changed, until) => {}
             }
         }
     }
 }
 
 /// Until something changes or `until` is reached.
-async fn wait(changes: &mut watch::Receiver<u64>, until: Option<Instant>) {
+async fn wait(changed: Notified<'_>, until: Option<Instant>) {
     let timer = async {
         match until {
             Some(until) => sleep_until(until).await,
@@ -95,7 +99,7 @@ async fn wait(changes: &mut watch::Receiver<u64>, until: Option<Instant>) {
     };
     tokio::select! {
     biased;
-           Ok(()) = changes.changed() => {}
+           () = changed => {}
            () = timer => {}
        }
 }
