@@ -16,11 +16,13 @@ mod harness;
 
 mod command_line;
 mod components;
+mod conformance;
 mod core_nats;
 mod delivery;
 mod examples;
 mod faults;
 mod misbehaviour;
+mod network;
 mod setup;
 mod shutdown;
 mod sight;

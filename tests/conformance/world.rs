@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use pelton::{
-    broker::{Broker as _, Message, PublishError, Published, SetupError, Subscription, model, nats},
+    broker::{
+        Broker as _, Message, PublishError, Published, SetupError, Subscription, model, nats,
+    },
     manifest,
 };
 use tokio::time::{Instant, sleep};

@@ -267,7 +267,9 @@ impl Server {
             (None, Keep::Fleeting) => return Ok(Published::Sent),
             (None, Keep::Stored { .. }) => return Err(unavailable(subject, "no stream answers")),
             (Some((name, stream)), Keep::Fleeting) => (name, stream, None),
-            (Some((name, stream)), Keep::Stored { stream: wanted, .. }) => (name, stream, wanted.as_deref()),
+            (Some((name, stream)), Keep::Stored { stream: wanted, .. }) => {
+                (name, stream, wanted.as_deref())
+            }
         };
         if expected.is_some_and(|expected| expected != name) {
             return refused("expected stream does not match");
@@ -300,6 +302,12 @@ impl Server {
             }
             Next::Wait(until) => Err(until),
         }
+    }
+
+    /// Whether a source waits for a delivery of the consumer.
+    pub(super) fn is_asked(&self, key: &Key) -> bool {
+        let mut lines = self.lines.values().filter(|line| line.key == *key && !line.is_stopping);
+        lines.any(|line| line.may_come() > line.on_way.len())
     }
 
     fn settle(&mut self, place: &Place) -> Result<(), SettleError> {

@@ -89,7 +89,8 @@ impl Trouble {
     /// another, so that no kind hides behind the others.
     pub fn drawn(seed: u64) -> Trouble {
         let mut dice = Dice::new(seed);
-        let mut chance = || if dice.happens(0.5) { dice.random.random_range(0.0..0.15) } else { 0.0 };
+        let mut chance =
+            || if dice.happens(0.5) { dice.random.random_range(0.0..0.15) } else { 0.0 };
         Trouble {
             publish_unavailable: chance(),
             publish_lost: chance(),
@@ -230,10 +231,7 @@ impl Troubles {
     pub(super) fn of_publish(&mut self) -> Option<Fault> {
         let is_mine = |fault: &Fault| {
             use Fault::{PublishLate, PublishLost, PublishUnanswered, PublishUnavailable};
-            matches!(
-                fault,
-                PublishUnavailable | PublishLost | PublishUnanswered | PublishLate(_)
-            )
+            matches!(fault, PublishUnavailable | PublishLost | PublishUnanswered | PublishLate(_))
         };
         if let Some(fault) = self.asked.pop_front_if(|fault| is_mine(fault)) {
             return Some(fault);
