@@ -3,11 +3,12 @@
 #   make demo    build, run the order pipeline on a nats-server of its own, show what comes out
 #   make test    every test
 #   make bench   ours against a native loop on the same client (takes some minutes)
+#   make chaos   kill hosts and server at random: EVENTS=20000 HOST_KILLS=50 SERVER_KILLS=5 [SEED=7]
 #   make conformance  the model of JetStream against nats-server 2.10, 2.12 and 2.15
 #   make check   format, lints, licences: what a change has to pass besides the tests
 #   make clean   remove everything that was built or fetched
 
-.PHONY: demo test bench conformance check clean tools
+.PHONY: demo test bench chaos conformance check clean tools
 .DEFAULT_GOAL := help
 
 # Builds say what they do; make need not repeat it.
@@ -40,6 +41,12 @@ bench: tools
 	cargo build --release --bin pelton --example bench
 	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
 	@$(RELEASE)/examples/bench
+
+chaos: tools
+	cargo build --release --bin pelton --example chaos
+	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
+	@$(RELEASE)/examples/chaos $(if $(EVENTS),--events $(EVENTS)) $(if $(HOST_KILLS),--host-kills $(HOST_KILLS)) \
+		$(if $(SERVER_KILLS),--server-kills $(SERVER_KILLS)) $(if $(SEED),--seed $(SEED))
 
 # Servers that are fetched once, whatever is on PATH.
 conformance: tools

@@ -2,7 +2,7 @@
 
 pub use daemon::{Daemon, Finished, run as verb};
 pub use guests::{build, build_example, guest};
-pub use oracle::{Account, Oracle, events};
+pub use oracle::{Account, events};
 pub use project::{Project, plugin_table};
 pub use proxy::{Direction, Network, Proxy};
 pub use server::{Server, Stored};
