@@ -3,7 +3,7 @@
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::harness::{Account, Project, Server, Stored, events, eventually};
+use crate::harness::{Account, Project, Server, Stored, events, eventually, seed};
 
 const FAN: u64 = 3;
 
@@ -232,14 +232,6 @@ async fn malformed_headers_hurt_no_other(line: &str, encoded: &str) {
 
 const DEDUPLICATED: &str = "pelton_outputs_deduplicated_total{plugin=\"subject\"}";
 
-/// The seed from `PELTON_TEST_SEED`, or a new one; it is in every message.
-fn seed() -> u64 {
-    let given = std::env::var("PELTON_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(rand::random);
-    println!("PELTON_TEST_SEED={seed}");
-    seed
-}
-
 #[tokio::test]
 async fn a_host_outlives_a_long_outage() {
     let mut server = Server::start().await;
@@ -256,46 +248,4 @@ async fn a_host_outlives_a_long_outage() {
     server.settled("IN", "pelton-subject").await;
     daemon.ready().await;
     assert_eq!(server.count("OUT").await, 1);
-}
-
-#[tokio::test]
-async fn order_is_kept_through_retries_kills_and_replicas() {
-    const KEYS: usize = 5;
-    const EVENTS: usize = 20;
-    let server = Server::start().await;
-    let keys = "order-by = \"subject.2\"\nconcurrency = 16\nack-wait = \"1s\"";
-    let retry = "retry = { attempts = 5, backoff = { first = \"20ms\", max = \"50ms\" } }";
-    let table =
-        crate::harness::plugin_table("subject", "flaky", "in.>", &format!("{keys}\n{retry}"));
-    // The table's own ack wait goes: a key stands once.
-    let table = table.replacen("ack-wait = \"3s\"\ntimeout = \"1s\"", "timeout = \"500ms\"", 1);
-    let project = Project::with_plugins(&table);
-    server.stream("IN", &["in.>"]).await;
-    let events = (0..EVENTS).flat_map(|n| (0..KEYS).map(move |key| (n, key)));
-    // Every tenth event fails twice.
-    let wish = |n: usize| if n % 10 == 3 { 3 } else { 1 };
-    let payload = |n: usize| format!(r#"{{"n":{n},"succeed-at":{}}}"#, wish(n)).into_bytes();
-    server.publish_all(events.map(|(n, key)| (format!("in.{key}"), payload(n)))).await;
-
-    let (mut left, _right) = (project.run(&server).await, project.run(&server).await);
-    for kill in 1..=3 {
-        eventually("some events are handled", async || {
-            (server.count("OUT").await as usize >= kill * 20).then_some(())
-        })
-        .await;
-        left.kill();
-        left = project.run(&server).await;
-    }
-    server.settled("IN", "pelton-subject").await;
-
-    let out = server.stored("OUT").await;
-    assert_eq!(out.len(), KEYS * EVENTS);
-    for key in 0..KEYS {
-        let of_key = out.iter().filter(|stored| stored.subject == format!("out.{key}"));
-        let numbers: Vec<_> = of_key
-            .map(|stored| serde_json::from_slice::<serde_json::Value>(&stored.payload).unwrap())
-            .map(|payload| payload["n"].as_u64().unwrap() as usize)
-            .collect();
-        assert_eq!(numbers, (0..EVENTS).collect::<Vec<_>>(), "order of key {key}");
-    }
 }

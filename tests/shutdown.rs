@@ -86,7 +86,7 @@ async fn a_stop_while_waiting_for_a_server_is_quick_and_clean() {
 
 /// A plugin with a long time-out.
 fn patient(guest: &str) -> String {
-    let table = plugin_table("subject", guest, "in.>", "");
+    let table = plugin_table("subject", guest, "in.>", "breaker = false");
     table.replace("\"1s\"", "\"50s\"").replace("\"3s\"", "\"55s\"")
 }
 

@@ -17,13 +17,15 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// Crates that only some files may name: the crate, and how their paths begin.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("async_nats", &["broker/nats"]),
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
     ("axum", &["admin"]),
     ("toml", &["manifest"]),
     ("clap", &["cli"]),
+    ("notify", &["cli/watch"]),
+    ("ureq", &["cli/reload"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
 ];
 

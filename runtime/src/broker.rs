@@ -60,6 +60,10 @@ pub trait Source: Send + 'static {
     /// mended inside, with jitter: it is not the end of the source.
     fn next(&mut self) -> impl Future<Output = Option<Self::Delivery>> + Send;
 
+    /// Asks the server to deliver to nobody for this long, over all replicas, if
+    /// it can do that. Nothing waits for it.
+    fn pause(&mut self, time: Duration);
+
     /// Asks for nothing more. What the server has already sent is still
     /// returned by [`Source::next`], so that no delivery is wasted; for core
     /// NATS, as far as [`Source::allow`] goes on to allow it.
@@ -134,6 +138,8 @@ pub struct Subscription {
     /// not heard of. What the former source left unsettled comes before
     /// anything new.
     pub exclusive: bool,
+    /// Copies in a cluster of what the host keeps about its deliveries.
+    pub replicas: usize,
 }
 
 impl Subscription {

@@ -11,10 +11,13 @@ mod completions;
 mod componentize;
 mod inspect;
 mod logging;
+mod reload;
+mod reloads;
 mod report;
 mod run;
 mod schema;
 mod signals;
+mod watch;
 
 /// How a verb ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,7 @@ enum Exit {
         Examples:\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
+        pelton reload                have the running host take a changed manifest\n  \
         pelton inspect price.wasm    what a component exports and needs"
 )]
 struct Cli {
@@ -49,6 +53,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Arguments),
+    Reload(reload::Arguments),
     Check(check::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
@@ -65,6 +70,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Reload(arguments) => reload::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),

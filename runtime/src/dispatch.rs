@@ -1,51 +1,70 @@
-//! One event's journey: from a delivery to its settlement.
+//! From deliveries to settlements, for one plugin.
 //!
 //! The only module that decides what becomes of a delivery. It knows neither
 //! NATS nor wasmtime: it takes a [`Broker`] and a [`Handler`].
 //!
-//! The order of the steps is the promise: outputs are published and stored
-//! before the delivery is settled, under ids that a second run repeats; so an
-//! event is never lost, and what a second run publishes is dropped as a
-//! duplicate.
+//! Here is the loop that takes deliveries in hand; what happens to one of them
+//! is in `journey`.
 
 use std::{
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::FutureExt as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{Broker, DecodeError, Delivery, Source},
-    event::{Disposition, Event, RunId},
-    manifest,
+    broker::{Broker, Delivery as _, Source},
+    event::{Event, RunId},
+    manifest::{self, OnFailure, OrderBy},
     plugin::Handler,
     telemetry::PluginMetrics,
 };
 
 pub use admission::Admission;
+use breaker::Position;
+use budget::Budget;
 pub use dead_letter::DeadLetters;
+use gate::Gate;
+pub use intake::Sources;
+use intake::{Ended, Hold, Intake, Kind};
+use journey::InHand;
+use lanes::Lanes;
 pub use outputs::{Keeper, Publishing, Rule};
 use publish::Tally;
 pub use verdict::{Failure, Verdict};
 
 mod admission;
+mod breaker;
+mod budget;
 mod dead_letter;
+mod gate;
+mod intake;
+mod journey;
+mod lanes;
 mod outputs;
 mod publish;
 mod verdict;
 
+/// How long a run that is cut off at the end of the drain time may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The most events of an ordered plugin in hand: those that run, and those that
+/// wait for others of their key.
+pub const MAX_LINED_UP: usize = 4_096;
+
 /// What the dispatcher has to know of its plugin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// `[host] name`.
     pub host: String,
@@ -53,8 +72,16 @@ pub struct Plan {
     pub plugin: String,
     /// The component's digest, for the record.
     pub digest: String,
-    /// The most events in flight.
+    /// The most runs at once.
     pub concurrency: usize,
+    /// No more events are asked for while those in hand have so many bytes.
+    pub max_held_bytes: usize,
+    /// The most runs begun in a time; `None`: as fast as it goes.
+    pub rate: Option<manifest::Rate>,
+    /// When to stop asking for events; `None`: never.
+    pub breaker: Option<manifest::Breaker>,
+    /// Which events have to be handled one after the other; `None`: none.
+    pub order: Option<(OrderBy, OnFailure)>,
     /// How long the server waits for an answer.
     pub ack_wait: Duration,
     /// What happens after a failure.
@@ -74,20 +101,15 @@ impl Plan {
     fn run(&self, event: &Event) -> RunId {
         RunId::new(&event.id, &self.host, &self.plugin, "")
     }
-}
 
-/// Where the deliveries of one plugin come from.
-#[derive(Debug)]
-pub struct Sources<S> {
-    /// What the plugin subscribes to.
-    pub live: S,
-    /// Dead letters that are to be run again; `None` without JetStream.
-    pub replays: Option<S>,
+    fn hold(&self) -> Hold {
+        let (events, ahead) = match self.order {
+            None => (self.concurrency, self.concurrency),
+            Some(_) => (MAX_LINED_UP.max(self.concurrency), self.concurrency.max(256)),
+        };
+        Hold { events, ahead, bytes: self.max_held_bytes }
+    }
 }
-
-/// Replays of one plugin that are in hand at once: they wait for a slot like
-/// any other event, and must not keep live events from theirs.
-const MAX_REPLAYS: usize = 4;
 
 /// Handles the deliveries of one plugin.
 pub struct Dispatcher<B, H> {
@@ -96,10 +118,16 @@ pub struct Dispatcher<B, H> {
     plan: Plan,
     admission: Admission,
     metrics: PluginMetrics,
-    slots: Arc<Semaphore>,
+    gate: Gate,
+    budget: Budget,
+    lanes: Option<Lanes>,
+    /// Lanes whose first event waits for its next attempt.
+    backing_off: AtomicUsize,
     random: Mutex<SmallRng>,
     /// Cancelled at the stop: ends what only waits.
     hurry: CancellationToken,
+    /// Cancelled at the end of the drain time: cuts off what still runs.
+    cut: CancellationToken,
 }
 
 /// How the events of a stopped dispatcher ended.
@@ -124,375 +152,163 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         Dispatcher {
             broker,
             handler,
-            slots: Arc::new(Semaphore::new(plan.concurrency)),
+            gate: Gate::new(plan.concurrency, plan.rate, plan.breaker),
+            budget: Budget::new(plan.retry.budget),
+            lanes: plan.order.as_ref().map(|(by, _)| Lanes::new(by.clone())),
+            backing_off: AtomicUsize::new(0),
             random: Mutex::new(SmallRng::seed_from_u64(plan.seed)),
             plan,
             admission,
             metrics,
             hurry: CancellationToken::new(),
+            cut: CancellationToken::new(),
         }
     }
 
-    /// Handles the deliveries of both sources until `stop`, then finishes what is in flight, for at
-    /// most the plan's drain time.
-    ///
-    /// Slots first, then deliveries: the server is asked for no more than can
-    /// run now, so the backlog waits in the stream, where no ack wait runs.
-    pub async fn run(self, mut sources: Sources<B::Source>, stop: CancellationToken) -> Drained {
+    /// Handles the deliveries of both sources until `stop`, then finishes what
+    /// is in flight, for at most the plan's drain time.
+    pub async fn run(self, sources: Sources<B::Source>, stop: CancellationToken) -> Drained {
         let dispatcher = Arc::new(self);
+        let mut intake = Intake::new(sources, dispatcher.plan.hold());
         let mut in_flight = JoinSet::new();
-        if let Some(replays) = &mut sources.replays {
-            replays.allow(MAX_REPLAYS.min(dispatcher.plan.concurrency));
-        }
-        let mut deadline = None;
+        let mut breaker = dispatcher.gate.moves();
         loop {
+            if dispatcher.wants_more() {
+                intake.allow();
+            }
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if deadline.is_none() => {
-                    deadline = Some(Instant::now() + dispatcher.plan.drain);
-                    // What only waits for a better time need not be waited for.
-                    dispatcher.hurry.cancel();
-                    sources.stop().await;
+                () = stop.cancelled() => break,
+                Some(Ok(ended)) = in_flight.join_next() => intake.ended(ended),
+                position = breaker.next() => {
+                    dispatcher.breaker_moved(position);
+                    intake.follow(position);
                 }
-                () = reached(deadline) => break,
-                Some(ended) = in_flight.join_next() => sources.ended(ended.ok()),
-                n = dispatcher.free_slots() => sources.live.allow(n),
-                came = sources.next() => {
+                came = intake.next() => {
                     let Some((kind, delivery)) = came else { break };
-                    in_flight.spawn(Arc::clone(&dispatcher).take(kind, delivery));
+                    dispatcher.begin(&mut intake, &mut in_flight, kind, delivery);
                 }
             }
         }
-        let drained = dispatcher.drain(in_flight, deadline).await;
-        sources.close().await;
+        Arc::clone(&dispatcher).wind_up(intake, in_flight).await
+    }
+
+    /// Whether more events would help. Of an ordered plugin they do not while
+    /// there are enough keys in hand to fill all slots.
+    fn wants_more(&self) -> bool {
+        let Some(lanes) = &self.lanes else { return true };
+        self.metrics.lanes.set(lanes.len() as f64);
+        let runnable = lanes.len().saturating_sub(self.backing_off.load(Ordering::Relaxed));
+        runnable < self.plan.concurrency.saturating_mul(2)
+    }
+
+    /// Takes a delivery in hand.
+    fn begin(
+        self: &Arc<Self>,
+        intake: &mut Intake<B::Source>,
+        in_flight: &mut JoinSet<Ended>,
+        kind: Kind,
+        delivery: <B::Source as Source>::Delivery,
+    ) {
+        let ended = Ended { kind, bytes: delivery.size() };
+        intake.took(ended.bytes);
+        in_flight.spawn(Arc::clone(self).take(self.line_up(delivery), ended));
+    }
+
+    /// Stops asking, and ends what is in hand in time.
+    async fn wind_up(
+        self: Arc<Self>,
+        mut intake: Intake<B::Source>,
+        mut in_flight: JoinSet<Ended>,
+    ) -> Drained {
+        let deadline = Instant::now() + self.plan.drain;
+        // What only waits for a better time need not be waited for.
+        self.hurry.cancel();
+        // An open breaker must not keep back what only has to be given back.
+        intake.follow(Position::Closed);
+        intake.stop().await;
+        let all = async {
+            // What was on its way still comes; from core NATS as it is allowed.
+            loop {
+                intake.allow();
+                tokio::select! {
+                    biased;
+                    Some(Ok(ended)) = in_flight.join_next() => intake.ended(ended),
+                    came = intake.next() => {
+                        let Some((kind, delivery)) = came else { break };
+                        self.begin(&mut intake, &mut in_flight, kind, delivery);
+                    }
+                }
+            }
+            while in_flight.join_next().await.is_some() {}
+        };
+        let drained = match timeout_at(deadline, all).await {
+            Ok(()) => Drained::Settled,
+            Err(_) => self.cut_off(&mut in_flight).await,
+        };
+        in_flight.shutdown().await;
+        intake.close().await;
         drained
     }
 
-    /// Waits for a free slot and takes all that are free: each is a delivery
-    /// that the source may ask for. [`Dispatcher::take`] gives it back.
-    async fn free_slots(&self) -> usize {
-        let Ok(first) = self.slots.acquire().await else { return 0 };
-        first.forget();
-        let mut n = 1;
-        while let Ok(more) = self.slots.try_acquire() {
-            more.forget();
-            n += 1;
-        }
-        n
-    }
-
-    async fn drain(&self, mut in_flight: JoinSet<Kind>, deadline: Option<Instant>) -> Drained {
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + self.plan.drain);
-        let all = async { while in_flight.join_next().await.is_some() {} };
-        if timeout_at(deadline, all).await.is_ok() {
-            return Drained::Settled;
-        }
+    /// Cuts off what still runs, and lets it give its events back.
+    async fn cut_off(&self, in_flight: &mut JoinSet<Ended>) -> Drained {
         let left = in_flight.len();
-        in_flight.shutdown().await;
+        self.cut.cancel();
+        let all = async { while in_flight.join_next().await.is_some() {} };
+        if timeout(GRACE, all).await.is_err() {
+            tracing::warn!(plugin = self.plan.plugin, "some events could not be given back");
+        }
         Drained::Left(left)
     }
 
-    /// One delivery, and its slot, whatever happens. A panic is a bug of ours:
-    /// it costs its event one redelivery, not the process.
-    async fn take(self: Arc<Self>, kind: Kind, delivery: <B::Source as Source>::Delivery) -> Kind {
-        if kind == Kind::Replay {
-            self.slot_for(&delivery).await;
-        }
-        let size = delivery.size();
+    fn breaker_moved(&self, position: Position) {
+        let plugin = &*self.plan.plugin;
+        let state = match position {
+            Position::Closed => {
+                tracing::info!(plugin, "circuit breaker closed: runs go well again");
+                0.0
+            }
+            Position::HalfOpen(probes) => {
+                tracing::debug!(plugin, probes, "circuit breaker half open: probing");
+                1.0
+            }
+            Position::Open(until) => {
+                let pause = until.saturating_duration_since(Instant::now());
+                tracing::warn!(plugin, ?pause, "circuit breaker open: too many runs fail");
+                self.metrics.breaker_openings.increment(1);
+                2.0
+            }
+        };
+        self.metrics.breaker_state.set(state);
+    }
+
+    /// Takes a delivery in hand. A panic beside the run costs its event one
+    /// redelivery, not the process.
+    async fn take(self: Arc<Self>, in_hand: InHand<B>, ended: Ended) -> Ended {
         self.metrics.inflight.increment(1);
-        self.metrics.inflight_bytes.increment(size as f64);
+        self.metrics.inflight_bytes.increment(ended.bytes as f64);
         // On the heap, so that its 4 KiB are not copied on the way into the task.
-        let journey = Box::pin(self.process(delivery));
+        let journey = Box::pin(self.process(in_hand));
         let outcome = AssertUnwindSafe(journey).catch_unwind().await;
         self.metrics.inflight.decrement(1);
-        self.metrics.inflight_bytes.decrement(size as f64);
+        self.metrics.inflight_bytes.decrement(ended.bytes as f64);
         if outcome.is_err() {
-            self.metrics.panics.increment(1);
-            tracing::error!(
-                plugin = self.plan.plugin,
-                "the host panicked over an event: please report it"
-            );
+            self.panicked();
         }
-        self.slots.add_permits(1);
-        kind
+        ended
     }
 
-    /// Takes a slot for a delivery that came without one.
-    async fn slot_for(&self, delivery: &<B::Source as Source>::Delivery) {
-        let slot = pin!(self.slots.acquire());
-        if let Ok(slot) = self.alive(delivery, slot).await {
-            slot.forget();
-        }
-    }
-
-    /// One delivery, from arrival to settlement.
-    async fn process(&self, delivery: <B::Source as Source>::Delivery) {
-        let answer = async {
-            match delivery.event() {
-                Ok(event) => self.answer(&delivery, event).await,
-                Err(error) => self.give_up(&delivery, error).await,
-            }
-        };
-        // Pinned in a block of its own: the delivery is free again after it.
-        let disposition = {
-            let answer = pin!(answer);
-            self.alive(&delivery, answer).await
-        };
-        if let Some(disposition) = disposition {
-            self.settle(delivery, disposition).await;
-        }
-    }
-
-    /// What to tell the server about an event; `None`: nothing, because the
-    /// host stops and the server shall deliver it again.
-    async fn answer(
-        &self,
-        delivery: &<B::Source as Source>::Delivery,
-        mut event: Event,
-    ) -> Option<Disposition> {
-        self.arrived(&event);
-        loop {
-            let Err(failure) = self.handle(&event).await else {
-                self.finished(&event);
-                return Some(Disposition::Ack);
-            };
-            match self.judge(&event, &failure) {
-                // Rare, and larger than all the rest.
-                Verdict::DeadLetter => {
-                    return Box::pin(self.bury(delivery, &event, &failure)).await;
-                }
-                Verdict::Retry(delay) if delivery.redelivers() => {
-                    return Some(Disposition::Retry(delay));
-                }
-                Verdict::Retry(delay) => match self.wait_here(delay).await {
-                    Some(()) => event.attempt += 1,
-                    None => return self.leave(delivery),
-                },
-                Verdict::Leave => return self.leave(delivery),
-            }
-        }
-    }
-
-    /// Call, check, publish.
-    async fn handle(&self, event: &Event) -> Result<(), Failure> {
-        if event.attempt > self.plan.retry.crash_limit() {
-            return Err(Failure::CrashLoop { deliveries: event.attempt });
-        }
-        let room = self.admission.admit(event.size()).await;
-        let outputs = self.call(event).await?;
-        let run = self.plan.run(event);
-        let messages = self.plan.publishing.messages(event, outputs, &run)?;
-        let unanswered = self.publish(messages, Tally::Outputs).await?;
-        // Room is for work: a wait for a stream that is full or away must not
-        // keep the other plugins from theirs.
-        drop(room);
-        match unanswered.is_empty() {
-            true => Ok(()),
-            false => self.publish_until_stored(unanswered, Tally::Outputs).await,
-        }
-    }
-
-    async fn call(&self, event: &Event) -> Result<Vec<crate::event::Output>, Failure> {
-        let started = Instant::now();
-        let outcome = self.handler.handle(event).await;
-        self.metrics.handler_seconds.record(started.elapsed());
-        Ok(outcome?)
-    }
-
-    /// Puts the event into the dead letters. Only then may it be rejected.
-    async fn bury(
-        &self,
-        delivery: &<B::Source as Source>::Delivery,
-        event: &Event,
-        failure: &Failure,
-    ) -> Option<Disposition> {
-        let class = failure.class();
-        if let Err(problem) = self.store_dead_letter(event, failure).await {
-            tracing::error!(
-                plugin = self.plan.plugin, event = event.id, subject = event.subject,
-                error = %failure, %problem, "an event that failed is not in the dead letters"
-            );
-            return self.unburied(delivery, class, &problem);
-        }
-        self.metrics.dead_lettered(class);
-        tracing::warn!(
-            plugin = self.plan.plugin, event = event.id, subject = event.subject,
-            attempt = event.attempt, class, error = %failure, "event put into the dead letters"
-        );
-        Some(Disposition::Reject)
-    }
-
-    async fn store_dead_letter(&self, event: &Event, failure: &Failure) -> Result<(), Failure> {
-        let dead_letters = self.plan.dead_letters.as_ref().ok_or(Failure::NoDeadLetters)?;
-        let record = dead_letters.record(&self.plan, event, failure, now_ms());
-        let record = vec![record.ok_or(Failure::TooLargeToBury)?];
-        self.publish_until_stored(record, Tally::DeadLetter).await
-    }
-
-    /// An event of a stream stays where it is; one of core NATS is gone, and counted.
-    fn unburied(
-        &self,
-        delivery: &<B::Source as Source>::Delivery,
-        class: &'static str,
-        problem: &Failure,
-    ) -> Option<Disposition> {
-        match (delivery.redelivers(), problem) {
-            (true, Failure::Stopped) => None,
-            (true, _) => Some(Disposition::Retry(self.plan.retry.max)),
-            (false, _) => {
-                self.metrics.dropped(class);
-                Some(Disposition::Reject)
-            }
-        }
-    }
-
-    /// No answer: the server delivers it again, unless it came over core NATS.
-    fn leave(&self, delivery: &<B::Source as Source>::Delivery) -> Option<Disposition> {
-        if !delivery.redelivers() {
-            self.metrics.dropped("stopped");
-        }
-        None
-    }
-
-    fn judge(&self, event: &Event, failure: &Failure) -> Verdict {
-        let class = failure.class();
-        self.metrics.failed(class);
-        let verdict = failure.verdict(&self.plan.retry, event.attempt, |bound| self.jitter(bound));
-        match verdict {
-            Verdict::Retry(delay) => {
-                self.metrics.retried.increment(1);
-                tracing::warn!(
-                    plugin = self.plan.plugin, event = event.id, subject = event.subject,
-                    attempt = event.attempt, class, error = %failure, ?delay, "event not handled; it comes again"
-                );
-            }
-            Verdict::DeadLetter if class == "reject" => self.metrics.rejected.increment(1),
-            Verdict::DeadLetter | Verdict::Leave => {}
-        }
-        if matches!(failure, Failure::Output(_)) {
-            self.metrics.outputs_refused.increment(1);
-        }
-        verdict
-    }
-
-    /// Runs `work` and tells the server meanwhile that the delivery is in hand.
-    /// `work` is pinned by the caller: as an argument it would be kept twice, and
-    /// all of it is copied when its task begins.
-    async fn alive<T>(
-        &self,
-        delivery: &<B::Source as Source>::Delivery,
-        mut work: Pin<&mut impl Future<Output = T>>,
-    ) -> T {
-        loop {
-            if let Ok(outcome) = timeout(self.plan.ack_wait / 3, work.as_mut()).await {
-                return outcome;
-            }
-            // Telling may take long while the connection is away; work goes on.
-            tokio::select! {
-                outcome = work.as_mut() => return outcome,
-                told = delivery.progress() => if let Err(error) = told {
-                    tracing::debug!(plugin = self.plan.plugin, %error, "progress not told");
-                },
-            }
-        }
-    }
-
-    async fn settle(&self, delivery: <B::Source as Source>::Delivery, disposition: Disposition) {
-        if let Err(error) = delivery.settle(disposition).await {
-            self.metrics.settle_failures.increment(1);
-            tracing::warn!(plugin = self.plan.plugin, %error, "the event may come again");
-        }
-    }
-
-    /// What to tell the server about a message that no handler can be given:
-    /// it goes to the dead letters, with all that could be saved of it.
-    async fn give_up(
-        &self,
-        delivery: &<B::Source as Source>::Delivery,
-        error: DecodeError,
-    ) -> Option<Disposition> {
-        let event = Event::clone(&error.event);
-        self.arrived(&event);
-        let failure = Failure::Decode(error);
-        self.metrics.failed(failure.class());
-        self.bury(delivery, &event, &failure).await
-    }
-
-    /// Waits here for `delay`; `None` when the host stops before that.
-    async fn wait_here(&self, delay: Duration) -> Option<()> {
-        tokio::select! {
-            () = sleep(delay) => Some(()),
-            () = self.hurry.cancelled() => None,
-        }
+    fn panicked(&self) {
+        self.metrics.panics.increment(1);
+        let plugin = &*self.plan.plugin;
+        tracing::error!(plugin, "the host panicked over an event: please report it");
     }
 
     /// Between nothing and `bound`, every length as likely.
     fn jitter(&self, bound: Duration) -> Duration {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         bound.mul_f64(random.random::<f64>())
-    }
-
-    fn arrived(&self, event: &Event) {
-        self.metrics.received.increment(1);
-        if event.attempt > 1 {
-            self.metrics.redelivered.increment(1);
-        }
-    }
-
-    fn finished(&self, event: &Event) {
-        self.metrics.done.increment(1);
-        let age_ms = now_ms().saturating_sub(event.time_ms);
-        self.metrics.age_seconds.record(Duration::from_millis(age_ms));
-    }
-}
-
-/// Which source a delivery came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Live,
-    Replay,
-}
-
-impl<S: Source> Sources<S> {
-    /// The next delivery of either; `None` when both have ended.
-    async fn next(&mut self) -> Option<(Kind, S::Delivery)> {
-        if let Some(replays) = &mut self.replays {
-            tokio::select! {
-                biased;
-                Some(delivery) = replays.next() => return Some((Kind::Replay, delivery)),
-                Some(delivery) = self.live.next() => return Some((Kind::Live, delivery)),
-                else => return None,
-            }
-        }
-        self.live.next().await.map(|delivery| (Kind::Live, delivery))
-    }
-
-    fn ended(&mut self, kind: Option<Kind>) {
-        if let (Some(Kind::Replay), Some(replays)) = (kind, &mut self.replays) {
-            replays.allow(1);
-        }
-    }
-
-    async fn stop(&mut self) {
-        self.live.stop().await;
-        if let Some(replays) = &mut self.replays {
-            replays.stop().await;
-        }
-    }
-
-    async fn close(self) {
-        self.live.close().await;
-        if let Some(replays) = self.replays {
-            replays.close().await;
-        }
-    }
-}
-
-/// Waits for the deadline, for ever if there is none.
-async fn reached(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,32 +1,37 @@
 //! The running system: built from a manifest, run until told to stop, drained.
+//! While it runs it can take another manifest; see `reload`.
 //!
 //! All wiring is here. It starts everything in an order in which a mistake is
 //! found before anything is taken from the server, and decides nothing about
 //! events.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{
-        self, Broker as _,
-        nats::{Broker, WhenUnreachable},
-    },
-    dispatch::{Admission, Dispatcher, Drained, Sources},
+    broker::nats::{Broker, WhenUnreachable},
+    dispatch::{Admission, Drained},
     manifest::{self, Manifest},
     plugin::{self, Engine, Plugin},
-    telemetry::{Metrics, PluginMetrics, Readiness},
+    telemetry::{Metrics, Readiness},
 };
 
 pub use crate::broker::nats::WhenUnreachable as Unreachable;
 pub use provision::{Finding, Mode, Provision};
+pub use reload::{ReloadError, Reloaded, Reloader};
+use running::{Begin, Bound, Ended, Ground, Part, Running};
 
 mod observe;
 mod plan;
 mod provision;
+mod reload;
+mod running;
 
 /// How long the last answers may take to leave, after the drain.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -43,21 +48,26 @@ pub enum StartError {
     Other(#[from] anyhow::Error),
 }
 
+/// What a start may do beyond what the manifest says.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What to do while no server answers.
+    pub unreachable: WhenUnreachable,
+    /// Whether durable consumers that differ from the manifest are brought to
+    /// it, where that does not cost them their place.
+    pub update_consumers: bool,
+}
+
 /// A host that is ready to take events.
 pub struct Host {
     manifest: Manifest,
-    broker: Broker,
-    plugins: Vec<Ready>,
+    engine: Engine,
+    ground: Ground,
+    /// Loaded and bound to their sources, by name.
+    ready: BTreeMap<String, (Arc<Part>, Bound)>,
     metrics: Metrics,
-    readiness: Readiness,
-}
-
-/// A plugin that is loaded and bound to its source.
-struct Ready {
-    plugin: Plugin,
-    source: broker::nats::Source,
-    plan: crate::dispatch::Plan,
-    metrics: PluginMetrics,
+    reloader: Reloader,
+    requests: mpsc::Receiver<reload::Request>,
 }
 
 /// What was left when a host had stopped.
@@ -65,6 +75,20 @@ struct Ready {
 pub struct Stopped {
     /// Events that were still running when the drain time was up.
     pub unfinished: usize,
+}
+
+/// A host that takes events.
+struct System {
+    /// The one that was taken last.
+    manifest: Manifest,
+    engine: Engine,
+    ground: Ground,
+    metrics: Metrics,
+    /// By name.
+    plugins: BTreeMap<String, Running>,
+    tasks: JoinSet<Ended>,
+    observed: watch::Sender<Vec<observe::Observed>>,
+    stop: CancellationToken,
 }
 
 impl Host {
@@ -75,25 +99,40 @@ impl Host {
     /// If something is not as the manifest wants it: all that is, at once.
     pub async fn start(
         manifest: Manifest,
-        unreachable: WhenUnreachable,
+        options: Options,
         metrics: Metrics,
         readiness: Readiness,
     ) -> Result<Host, StartError> {
         readiness.lacks("nats", "not connected yet");
         for name in manifest.plugins.keys() {
-            readiness.lacks(&part(name), "not loaded yet");
+            readiness.lacks(&readable(name), "not loaded yet");
         }
-        let plugins = load_all(&manifest).await?;
-        let broker = connect(&manifest, unreachable).await?;
+        let engine = Engine::new(&plan::engine(&manifest)).context("start the sandbox")?;
+        let plugins = load_all(&engine, &manifest).await?;
+        let broker = connect(&manifest, options.unreachable).await?;
         let provision = Provision::survey(&broker, &manifest, Mode::Make).await?;
         if !provision.findings().is_empty() {
             return Err(StartError::Findings(provision.findings().to_vec()));
         }
-        let plugins = bind_all(&manifest, &broker, &provision, plugins, &metrics).await?;
+        let parts = plugins.into_iter().map(|plugin| (plugin.name().to_owned(), Arc::new(plugin)));
+        let parts = parts.filter_map(|(name, plugin)| {
+            let part = part(&manifest, &provision, &metrics, plugin)?;
+            Some((name, Arc::new(part)))
+        });
+        let (parts, host) = (parts.collect::<BTreeMap<_, _>>(), &manifest.host);
+        let admission = Admission::new(host.max_in_flight, host.max_in_flight_bytes);
+        let ground = Ground { broker, admission, readiness };
+        let ready = bind_all(&ground, parts, options.update_consumers).await?;
         for name in manifest.plugins.keys() {
-            readiness.has(&part(name));
+            ground.readiness.has(&readable(name));
         }
-        Ok(Host { manifest, broker, plugins, metrics, readiness })
+        let (reloader, requests) = reload::channel(metrics.clone());
+        Ok(Host { manifest, engine, ground, ready, metrics, reloader, requests })
+    }
+
+    /// The handle that gives the running host another manifest.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Handles events until `stop`, then finishes what is in flight, each
@@ -102,69 +141,112 @@ impl Host {
     /// # Errors
     /// If a part of the host ends before it was told to.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<Stopped> {
-        let Host { manifest, broker, plugins, metrics, readiness } = self;
-        readiness.has("host");
-        let host = &manifest.host;
-        let admission = Admission::new(host.max_in_flight, host.max_in_flight_bytes);
-        let observed = plugins.iter().map(|ready| ready.observed(&manifest)).collect();
+        let (mut system, mut requests) = self.begin(stop.clone());
+        let broker = system.ground.broker.clone();
         let observers = CancellationToken::new();
-        let stops = observe::Stops { stop: stop.clone(), end: observers.clone() };
-        let observer = observe::start(broker.clone(), metrics, readiness, observed, stops);
-        let mut dispatchers = JoinSet::new();
-        for ready in plugins {
-            let Ready { plugin, source, plan, metrics } = ready;
-            let dispatcher =
-                Dispatcher::new(broker.clone(), plugin, plan, admission.clone(), metrics);
-            let sources = Sources { live: source, replays: None };
-            dispatchers.spawn(dispatcher.run(sources, stop.clone()));
-        }
-        let stopped = join_all(&mut dispatchers, &stop).await;
+        let observer = system.observe(observers.clone());
+        let failure = system.serve(&mut requests).await;
+        drop(requests);
+        let stopped = system.drain().await;
         observers.cancel();
         observer.await.context("stop the observers")?;
         if let Err(error) = broker.close(CLOSE_LIMIT).await {
             tracing::warn!(%error, "some answers may not have reached the server");
         }
-        stopped
+        failure.and(stopped)
+    }
+
+    fn begin(self, stop: CancellationToken) -> (System, mpsc::Receiver<reload::Request>) {
+        self.ground.readiness.has("host");
+        reload::taken(&self.metrics);
+        let mut system = System {
+            manifest: self.manifest,
+            engine: self.engine,
+            ground: self.ground,
+            metrics: self.metrics,
+            plugins: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            observed: watch::Sender::default(),
+            stop,
+        };
+        let ready = self.ready.into_values().collect::<Vec<_>>();
+        let observed = ready.iter().map(|(part, _)| part.observed()).collect();
+        system.observed.send_replace(observed);
+        for (part, source) in ready {
+            system.start(Begin { part, source: Some(source), predecessor: None });
+        }
+        (system, self.requests)
     }
 }
 
-impl Ready {
-    fn observed(&self, manifest: &Manifest) -> observe::Observed {
-        let plugin = self.plan.plugin.clone();
-        let spec = manifest.plugins.get(&plugin);
-        let stream = spec.and_then(|spec| spec.stream.clone());
-        let durable = broker::durable(&self.plan.host, &plugin);
-        let consumer = stream.map(|stream| (stream, durable));
-        observe::Observed { plugin, consumer, metrics: self.metrics.clone() }
+impl System {
+    /// Starts a plugin in the place of the one that has its name, if there is one.
+    fn start(&mut self, begin: Begin) -> Option<Running> {
+        let name = begin.part.plan.plugin.clone();
+        let (running, life) = Running::start(self.ground.clone(), begin, &self.stop);
+        self.tasks.spawn(life);
+        self.plugins.insert(name, running)
     }
-}
 
-/// Waits for every dispatcher. One that ends unasked stops the others: its
-/// plugin's events would wait for ever, and nobody would notice.
-async fn join_all(
-    dispatchers: &mut JoinSet<Drained>,
-    stop: &CancellationToken,
-) -> anyhow::Result<Stopped> {
-    let (mut stopped, mut failure) = (Stopped::default(), None);
-    while let Some(ended) = dispatchers.join_next().await {
-        let was_asked = stop.is_cancelled();
+    fn observe(&self, end: CancellationToken) -> tokio::task::JoinHandle<()> {
+        let stops = observe::Stops { stop: self.stop.clone(), end };
+        let (broker, metrics) = (self.ground.broker.clone(), self.metrics.clone());
+        let readiness = self.ground.readiness.clone();
+        observe::start(broker, metrics, readiness, self.observed.subscribe(), stops)
+    }
+
+    /// Takes new manifests until the stop, or until a plugin ends unasked: its
+    /// events would wait for ever, and nobody would notice.
+    async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<reload::Request>,
+    ) -> anyhow::Result<()> {
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                Some(request) = requests.recv() => self.answer(request).await,
+            }
+        }
+    }
+
+    fn ended(&self, ended: Result<Ended, tokio::task::JoinError>) -> anyhow::Result<()> {
         match ended {
-            Ok(Drained::Settled) => {}
-            Ok(Drained::Left(n)) => stopped.unfinished += n,
-            Err(error) => failure = failure.or(Some(anyhow!(error).context("a dispatcher failed"))),
-        }
-        if !was_asked {
-            stop.cancel();
-            let unasked = "a plugin lost its source for good; start the host again";
-            failure = failure.or(Some(anyhow!(unasked)));
+            Ok(Ended { drained, asked: true }) => {
+                if let Drained::Left(unfinished) = drained {
+                    tracing::warn!(
+                        unfinished,
+                        "a plugin was replaced or removed before all its events were done; those of streams are delivered again"
+                    );
+                }
+                Ok(())
+            }
+            Ok(Ended { asked: false, .. }) => {
+                Err(anyhow!("a plugin lost its source for good; start the host again"))
+            }
+            Err(error) => Err(anyhow!(error).context("a dispatcher failed")),
         }
     }
-    failure.map_or(Ok(stopped), Err)
+
+    /// Stops every plugin and waits for it.
+    async fn drain(mut self) -> anyhow::Result<Stopped> {
+        self.stop.cancel();
+        let (mut stopped, mut failure) = (Stopped::default(), None);
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ended { drained: Drained::Settled, .. }) => {}
+                Ok(Ended { drained: Drained::Left(n), .. }) => stopped.unfinished += n,
+                Err(error) => failure = Some(anyhow!(error).context("a dispatcher failed")),
+            }
+        }
+        failure.map_or(Ok(stopped), Err)
+    }
 }
 
 /// Compiles, or takes from the cache, every component of the manifest.
-async fn load_all(manifest: &Manifest) -> Result<Vec<Plugin>, StartError> {
-    let engine = Engine::new(&plan::engine(manifest)).context("start the sandbox")?;
+async fn load_all(engine: &Engine, manifest: &Manifest) -> Result<Vec<Plugin>, StartError> {
     let (mut plugins, mut findings) = (Vec::new(), Vec::new());
     for (name, spec) in &manifest.plugins {
         match engine.load(name, spec).await {
@@ -195,22 +277,34 @@ pub async fn connect(manifest: &Manifest, unreachable: WhenUnreachable) -> anyho
     Ok(Broker::connect(&manifest.nats, &name, unreachable).await?)
 }
 
-async fn bind_all(
+/// Everything that `plugin` needs to start; `None` if the manifest does not know it.
+fn part(
     manifest: &Manifest,
-    broker: &Broker,
     provision: &Provision,
-    plugins: Vec<Plugin>,
     metrics: &Metrics,
-) -> Result<Vec<Ready>, StartError> {
-    let (mut ready, mut findings) = (Vec::new(), Vec::new());
-    for plugin in plugins {
-        let name = plugin.name().to_owned();
-        let Some(spec) = manifest.plugins.get(&name) else { continue };
-        let plan = plan::dispatch(manifest, spec, &plugin, provision);
-        match broker.subscribe(plan::subscription(manifest, &name, spec)).await {
-            Ok(source) => {
-                ready.push(Ready { plugin, source, plan, metrics: metrics.plugin(&name) });
-            }
+    plugin: Arc<Plugin>,
+) -> Option<Part> {
+    let name = plugin.name();
+    let spec = manifest.plugins.get(name)?;
+    Some(Part {
+        spec: spec.clone(),
+        subscription: plan::subscription(manifest, name, spec),
+        plan: plan::dispatch(manifest, spec, &plugin, provision),
+        metrics: metrics.plugin(name),
+        plugin,
+    })
+}
+
+async fn bind_all(
+    ground: &Ground,
+    parts: BTreeMap<String, Arc<Part>>,
+    update_consumers: bool,
+) -> Result<BTreeMap<String, (Arc<Part>, Bound)>, StartError> {
+    let broker = if update_consumers { ground.updating() } else { ground.broker.clone() };
+    let (mut ready, mut findings) = (BTreeMap::new(), Vec::new());
+    for (name, part) in parts {
+        match part.bind(&broker).await {
+            Ok(source) => _ = ready.insert(name, (part, source)),
             Err(error) => findings.push(Finding::at(format!("plugins.{name}.subscribe"), error)),
         }
     }
@@ -221,7 +315,7 @@ async fn bind_all(
 }
 
 /// The name under which readiness speaks of a plugin.
-fn part(plugin: &str) -> String {
+fn readable(plugin: &str) -> String {
     format!("plugin {plugin}")
 }
 

@@ -11,6 +11,7 @@ use crate::subject::{self, Pattern};
 mod check;
 mod defaults;
 mod environment;
+mod glimpse;
 mod load;
 mod problem;
 mod raw;
@@ -22,6 +23,7 @@ mod value;
 
 pub use check::Surroundings;
 pub use environment::Environment;
+pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};
 pub use problem::{Look, Problem, Problems};
 pub use schema::schema;
@@ -63,7 +65,7 @@ pub struct Host {
 }
 
 /// How to reach the NATS servers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Nats {
     /// Servers of one cluster. Default `nats://127.0.0.1:4222`.
     pub urls: Vec<String>,
@@ -117,7 +119,7 @@ pub struct Secret(String);
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admin {
-    /// Address and port of `/metrics`, `/livez`, `/readyz`.
+    /// Address and port of `/metrics`, `/livez`, `/readyz`, `/reload`.
     pub listen: std::net::SocketAddr,
 }
 
@@ -211,7 +213,13 @@ pub struct Plugin {
     /// What makes events belong together that have to be handled in the order
     /// of the stream; `None`: no order.
     pub order_by: Option<OrderBy>,
-    /// The most events in flight. Default 16; 1 with `order_by`.
+    /// What becomes of an ordered event that fails for good. Default: the dead letters.
+    pub on_failure: OnFailure,
+    /// The most runs begun in a time; `None`: as fast as it goes.
+    pub rate: Option<Rate>,
+    /// When no more events are asked for; `None`: never.
+    pub breaker: Option<Breaker>,
+    /// The most runs at once. Default 16.
     pub concurrency: usize,
     /// Wall clock for one run. Default 5 s.
     pub timeout: Duration,
@@ -237,10 +245,8 @@ pub struct Plugin {
     pub config: BTreeMap<String, String>,
 }
 
-/// Where an event carries its key.
-///
-/// This version keeps more order than that: events of such a plugin run one
-/// after the other whatever their keys, over all replicas, through retries.
+/// Where an event carries its key. Events of one key run one after the other,
+/// in the order of the stream; events without a key count as of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderBy {
     /// A token of the subject, counted from 1.
@@ -249,6 +255,54 @@ pub enum OrderBy {
     Header(String),
     /// The value at a JSON pointer (RFC 6901) in the payload.
     Json(String),
+}
+
+/// What becomes of an event of an ordered plugin when it fails for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// It goes to the dead letters, which is a gap in the order, and the next
+    /// event of its key runs.
+    DeadLetter,
+    /// It is tried again until it is handled, and holds up its key.
+    Block,
+}
+
+/// How many runs may begin in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// So many
+    pub runs: u32,
+    /// in this time.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// The time between two runs.
+    pub fn interval(&self) -> Duration {
+        self.per / self.runs.max(1)
+    }
+}
+
+/// When a plugin is given no more events for a while, because its runs fail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Breaker {
+    /// How many of the last runs count. Default 50.
+    pub window: usize,
+    /// It stays closed before so many runs have been seen. Default 20.
+    pub minimum: usize,
+    /// It opens when this part of them failed, more than 0 to 1. Default 0.5.
+    pub failure_ratio: f64,
+    /// A run is slow from here on; `None`: none is.
+    pub slow: Option<Duration>,
+    /// It opens when this part of them was slow, more than 0 to 1. Default 1.
+    pub slow_ratio: f64,
+    /// How long it stays open, doubled each time that probes fail. Default 5 s.
+    pub open: Duration,
+    /// How long it stays open at most. Default 1 min.
+    pub max_open: Duration,
+    /// How many runs decide after that. Default 3.
+    pub probes: usize,
 }
 
 /// How instances of a plugin are shared between events.
@@ -270,6 +324,10 @@ pub struct Retry {
     pub first: Duration,
     /// The longest delay. Default 60 s.
     pub max: Duration,
+    /// What part of a quick retry each handled event earns, 0 to 1. While more
+    /// runs fail than that pays for, retries wait up to the longest delay.
+    /// Default 0.25.
+    pub budget: f64,
 }
 
 /// `[plugins.<name>.limits]`: what one run may use.
@@ -346,15 +404,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl Retry {
+impl Plugin {
     /// The longest time between the first and the last attempt at one event,
     /// when every attempt fails as late as it can: by a crash, which the server
-    /// notices after `ack_wait`.
-    pub fn budget(&self, ack_wait: Duration) -> Duration {
-        let delays = (1..self.attempts).map(|attempt| self.longest_delay(attempt));
-        delays.sum::<Duration>() + ack_wait * self.crash_limit()
+    /// notices after the ack wait; and while the breaker is open for its longest
+    /// time once.
+    pub fn retry_budget(&self) -> Duration {
+        let retry = &self.retry;
+        let delays = (1..retry.attempts).map(|attempt| retry.longest_delay(attempt));
+        // A plugin that reads core NATS is retried inside the host, where an
+        // attempt ends with the time-out.
+        let wait = if self.stream.is_some() { self.ack_wait } else { self.timeout };
+        let pause = self.breaker.map_or(Duration::ZERO, |breaker| breaker.max_open);
+        delays.sum::<Duration>() + wait * retry.crash_limit() + pause
     }
+}
 
+impl Retry {
     /// Deliveries beyond the attempts that are put down to crashes and lost
     /// connections, and not to the event.
     pub const CRASH_ALLOWANCE: u32 = 5;

@@ -42,6 +42,14 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, event: &Event) -> impl Future<Output = Result<Vec<Output>, CallError>> + Send;
 }
 
+/// What is shared can be called by all who share it: by one dispatcher after
+/// another.
+impl<H: Handler> Handler for Arc<H> {
+    async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        H::handle(self, event).await
+    }
+}
+
 /// Why a call returned no outputs. The dispatcher decides what follows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

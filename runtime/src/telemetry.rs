@@ -24,7 +24,7 @@ const SECONDS: [f64; 16] = [
 ];
 
 /// Name, unit and help of every metric.
-const CATALOGUE: [(&str, Kind, Unit, &str); 24] = [
+const CATALOGUE: [(&str, Kind, Unit, &str); 31] = [
     (EVENTS_RECEIVED, Kind::Counter, Unit::Count, "Deliveries taken from the server."),
     (EVENTS_REDELIVERED, Kind::Counter, Unit::Count, "Deliveries after the first of an event."),
     (EVENTS_DONE, Kind::Counter, Unit::Count, "Events handled, their outputs published."),
@@ -44,11 +44,18 @@ const CATALOGUE: [(&str, Kind, Unit, &str); 24] = [
     (INFLIGHT_BYTES, Kind::Gauge, Unit::Bytes, "Bytes of the events in flight."),
     (CONSUMER_LAG, Kind::Gauge, Unit::Count, "Events that wait in the stream."),
     (CONSUMER_ACK_PENDING, Kind::Gauge, Unit::Count, "Events delivered, unsettled, to all hosts."),
+    (BREAKER_STATE, Kind::Gauge, Unit::Count, "Circuit breaker: 0 closed, 1 half open, 2 open."),
+    (BREAKER_OPENINGS, Kind::Counter, Unit::Count, "How often the circuit breaker opened."),
+    (LANES, Kind::Gauge, Unit::Count, "Keys of an ordered plugin with events in hand."),
+    (PLUGIN_ACTIVE, Kind::Gauge, Unit::Count, "0 while another replica has an ordered plugin."),
     (CORE_DROPPED, Kind::Counter, Unit::Count, "Events of core NATS dropped before the handler."),
     (HOST_PANICS, Kind::Counter, Unit::Count, "Panics of the host: report each as a bug."),
     (NATS_CONNECTED, Kind::Gauge, Unit::Count, "1 while connected to NATS."),
     (NATS_RECONNECTS, Kind::Counter, Unit::Count, "Connections made after the first."),
     (SLOW_CONSUMERS, Kind::Counter, Unit::Count, "Drops that the client noted, a lower bound."),
+    (RELOADS, Kind::Counter, Unit::Count, "Reloads, by outcome."),
+    (LAST_RELOAD_OK, Kind::Gauge, Unit::Count, "1 if the last reload, or the start, was complete."),
+    (MANIFEST_TIME, Kind::Gauge, Unit::Seconds, "When the manifest in use was taken, Unix time."),
 ];
 
 const EVENTS_RECEIVED: &str = "pelton_events_received_total";
@@ -70,11 +77,18 @@ const INFLIGHT_EVENTS: &str = "pelton_inflight_events";
 const INFLIGHT_BYTES: &str = "pelton_inflight_bytes";
 const CONSUMER_LAG: &str = "pelton_consumer_lag_events";
 const CONSUMER_ACK_PENDING: &str = "pelton_consumer_ack_pending_events";
+const BREAKER_STATE: &str = "pelton_breaker_state";
+const BREAKER_OPENINGS: &str = "pelton_breaker_openings_total";
+const LANES: &str = "pelton_lanes";
+const PLUGIN_ACTIVE: &str = "pelton_plugin_active";
 const CORE_DROPPED: &str = "pelton_core_dropped_total";
 const HOST_PANICS: &str = "pelton_host_panics_total";
 const NATS_CONNECTED: &str = "pelton_nats_connected";
 const NATS_RECONNECTS: &str = "pelton_nats_reconnects_total";
 const SLOW_CONSUMERS: &str = "pelton_nats_slow_consumers_total";
+const RELOADS: &str = "pelton_reloads_total";
+const LAST_RELOAD_OK: &str = "pelton_last_reload_successful";
+const MANIFEST_TIME: &str = "pelton_manifest_loaded_timestamp_seconds";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -126,6 +140,14 @@ pub struct PluginMetrics {
     pub lag: Gauge,
     /// Events delivered and not settled, over all hosts.
     pub ack_pending: Gauge,
+    /// The circuit breaker: 0 closed, 1 half open, 2 open.
+    pub breaker_state: Gauge,
+    /// How often the circuit breaker opened.
+    pub breaker_openings: Counter,
+    /// Keys of an ordered plugin with events in hand.
+    pub lanes: Gauge,
+    /// 1 while this replica has the plugin.
+    pub active: Gauge,
     /// Events of core NATS dropped before the handler.
     pub core_dropped: Counter,
     /// Panics of the host.
@@ -141,6 +163,16 @@ pub struct NatsMetrics {
     pub reconnects: Counter,
     /// Messages that the client dropped because they were not read in time.
     pub slow_consumers: Counter,
+}
+
+/// The metrics of the manifest in use.
+#[derive(Clone)]
+pub struct ManifestMetrics {
+    metrics: Metrics,
+    /// 1 if the last reload, or the start, was complete.
+    pub last_reload_ok: Gauge,
+    /// When the manifest in use was taken, in seconds since 1970-01-01T00:00:00Z.
+    pub loaded_at: Gauge,
 }
 
 impl Metrics {
@@ -195,6 +227,10 @@ impl Metrics {
             inflight_bytes: gauge(INFLIGHT_BYTES),
             lag: gauge(CONSUMER_LAG),
             ack_pending: gauge(CONSUMER_ACK_PENDING),
+            breaker_state: gauge(BREAKER_STATE),
+            breaker_openings: counter(BREAKER_OPENINGS),
+            lanes: gauge(LANES),
+            active: gauge(PLUGIN_ACTIVE),
             core_dropped: counter(CORE_DROPPED),
             panics: counter(HOST_PANICS),
             metrics: self.clone(),
@@ -209,6 +245,23 @@ impl Metrics {
             reconnects: metrics::counter!(NATS_RECONNECTS),
             slow_consumers: metrics::counter!(SLOW_CONSUMERS),
         })
+    }
+
+    /// The handles of the manifest in use. `outcomes` are all that a reload can
+    /// have.
+    pub fn manifest(&self, outcomes: &[&'static str]) -> ManifestMetrics {
+        let handles = with_local_recorder(&*self.recorder, || ManifestMetrics {
+            metrics: self.clone(),
+            last_reload_ok: metrics::gauge!(LAST_RELOAD_OK),
+            loaded_at: metrics::gauge!(MANIFEST_TIME),
+        });
+        outcomes.iter().for_each(|outcome| handles.count(outcome, 0));
+        handles
+    }
+
+    /// Events of core NATS dropped before the handler of the plugin called `name`.
+    pub fn core_dropped(&self, name: &str) -> Counter {
+        self.counter(CORE_DROPPED, name)
     }
 
     /// All metrics in Prometheus' text format.
@@ -241,6 +294,19 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics::new()
+    }
+}
+
+impl ManifestMetrics {
+    /// Counts a reload that ended with `outcome`.
+    pub fn reloaded(&self, outcome: &'static str) {
+        self.count(outcome, 1);
+    }
+
+    fn count(&self, outcome: &'static str, n: u64) {
+        with_local_recorder(&*self.metrics.recorder, || {
+            metrics::counter!(RELOADS, "outcome" => outcome).increment(n);
+        });
     }
 }
 

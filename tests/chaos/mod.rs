@@ -309,9 +309,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 #[tokio::test]
 async fn killed_replicas_and_a_killed_server_lose_and_repeat_nothing() {
-    let seed = std::env::var("PELTON_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(rand::random);
-    println!("PELTON_TEST_SEED={seed}");
+    let seed = crate::harness::seed();
     let plan = Plan { events: 20_000, host_kills: 50, server_kills: 5, seed };
     let mut last = Progress { ended: 0, host_kills: 0, server_kills: 0, caught: 0 };
     let report = run(plan, |progress| last = progress).await;

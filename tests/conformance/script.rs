@@ -172,6 +172,7 @@ impl Terms {
             },
             max_in_flight: self.max_in_flight,
             exclusive: false,
+            replicas: 1,
         }
     }
 }

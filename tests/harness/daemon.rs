@@ -98,6 +98,15 @@ impl Daemon {
         Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
     }
 
+    /// Has the daemon take its manifest anew. The test goes on meanwhile, as the
+    /// world does.
+    pub async fn reload(&self, folder: &Path) -> Finished {
+        let admin = self.admin().expect("the daemon has an admin server");
+        let folder = folder.to_owned();
+        let reload = move || run(&folder, &["reload", "--admin", &admin]);
+        tokio::task::spawn_blocking(reload).await.unwrap()
+    }
+
     /// All samples of `/metrics`, by name with labels.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         let (_, text) = self.get("/metrics").await.expect("the admin server answers");

@@ -38,3 +38,11 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
         sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// The seed from `PELTON_TEST_SEED`, or a new one; it is in every message.
+pub fn seed() -> u64 {
+    let given = std::env::var("PELTON_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    println!("PELTON_TEST_SEED={seed}");
+    seed
+}

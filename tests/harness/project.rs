@@ -38,6 +38,15 @@ impl Project {
         Project::with_plugins(&plugin_table("subject", name, "in.>", more))
     }
 
+    /// The same with `to` in place of `from` in its manifest.
+    pub fn edited(self, from: &str, to: &str) -> Project {
+        let file = self.path().join("pelton.toml");
+        let manifest = std::fs::read_to_string(&file).unwrap();
+        assert!(manifest.contains(from), "no {from:?} in\n{manifest}");
+        std::fs::write(&file, manifest.replace(from, to)).unwrap();
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -58,7 +67,25 @@ impl Project {
 
     /// Starts a daemon on it.
     pub fn launch(&self, server: &Server) -> Daemon {
-        Daemon::launch(self.folder.path(), &["--nats-url", &server.url()])
+        self.launch_with(server, &[])
+    }
+
+    /// Starts a daemon on it with these further flags.
+    pub fn launch_with(&self, server: &Server, flags: &[&str]) -> Daemon {
+        let url = server.url();
+        Daemon::launch(self.folder.path(), &[&["--nats-url", &url], flags].concat())
+    }
+
+    /// Puts another manifest in the place of the one before, as an editor does.
+    pub fn rewrite(&self, manifest: &str) {
+        let (new, path) = (self.path().join("new.toml"), self.path().join("pelton.toml"));
+        std::fs::write(&new, manifest).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    /// The same with streams `IN` and `OUT` and these plugins.
+    pub fn rewrite_plugins(&self, plugins: &str) {
+        self.rewrite(&format!("{STREAMS}\n{plugins}"));
     }
 }
 

@@ -1,15 +1,14 @@
 //! A nats-server with JetStream of the test's own.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    future::IntoFuture,
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::LazyLock,
     time::SystemTime,
 };
 
-use async_nats::jetstream::{self, consumer::pull, context::PublishAckFuture, stream};
+use async_nats::jetstream::{self, consumer::pull, stream};
 use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::{
@@ -31,9 +30,6 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
     );
     PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())
 });
-
-/// Publishes whose answers are waited for at once.
-const ACKS_AWAITED: usize = 1_000;
 
 pub struct Server {
     process: Option<Child>,
@@ -176,13 +172,15 @@ impl Server {
     /// Publishes many messages to streams, in order, and waits until all are stored.
     pub async fn publish_all(&self, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
         let jetstream = self.jetstream().await;
-        let mut acks = VecDeque::<<PublishAckFuture as IntoFuture>::IntoFuture>::new();
+        let mut acks = Vec::new();
         for (subject, payload) in messages {
-            // The client waits for ever when thousands are not taken.
-            if acks.len() == ACKS_AWAITED {
-                acks.pop_front().unwrap().await.unwrap();
+            acks.push(jetstream.publish(subject, payload.into()).await.unwrap());
+            // The client waits for room when 5,000 are unanswered.
+            if acks.len() == 1_000 {
+                for ack in acks.drain(..) {
+                    ack.await.unwrap();
+                }
             }
-            acks.push_back(jetstream.publish(subject, payload.into()).await.unwrap().into_future());
         }
         for ack in acks {
             ack.await.unwrap();

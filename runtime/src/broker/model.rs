@@ -145,7 +145,7 @@ impl Broker {
     pub fn ack_by_sequence(&self, stream: &str, durable: &str, sequence: u64) {
         let key = (stream.to_owned(), durable.to_owned());
         // Nobody waits for an answer, not even for that there is no consumer.
-        drop(self.settle(Place { key, sequence, answer: consumer::Answer::Done }));
+        drop(self.settle(Place { key, sequence, answer: consumer::Answer::Done, term: None }));
     }
 
     /// What the stream `name` holds, oldest first.

@@ -17,21 +17,24 @@ use async_nats::{Client, Subscriber, jetstream};
 use bytes::Bytes;
 use tokio::{sync::watch, time::timeout};
 
-pub use self::{
-    connect::WhenUnreachable, connection::State, delivery::Delivery, difference::Difference,
-    stream::StreamFacts,
-};
 use self::{
+    bucket::Bucket,
     connection::Connection,
     consumer::{Durable, Terms},
     core::Core,
+    lease::Tenure,
     pull::Pull,
     revive::Origin,
+};
+pub use self::{
+    connect::WhenUnreachable, connection::State, delivery::Delivery, difference::Difference,
+    stream::StreamFacts,
 };
 use super::{From, Message, PublishError, Published, SetupError, Subscription};
 use crate::manifest;
 
 mod api;
+mod bucket;
 mod connect;
 mod connection;
 mod consumer;
@@ -39,10 +42,13 @@ mod core;
 mod credit;
 mod delivery;
 mod difference;
+mod exclusive;
+mod lease;
 mod line;
 mod malformed;
 mod publish;
 mod pull;
+mod regain;
 mod revive;
 mod status;
 mod stream;
@@ -67,6 +73,8 @@ struct Inner {
     request_timeout: Duration,
     /// Events of core NATS that did not fit the queue, by plugin.
     drops: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    /// Who has the plugins that only one replica may have.
+    tenures: Mutex<BTreeMap<String, watch::Receiver<Option<Tenure>>>>,
 }
 
 impl Broker {
@@ -92,6 +100,7 @@ impl Broker {
             connection,
             request_timeout: nats.request_timeout,
             drops: Mutex::default(),
+            tenures: Mutex::default(),
         });
         let (nats, name) = (nats.clone(), name.to_owned());
         let origin = Origin { inner: Arc::downgrade(&inner), nats, name };
@@ -134,6 +143,22 @@ impl Broker {
     pub fn dropped(&self) -> Vec<(String, u64)> {
         let drops = self.inner.drops.lock().unwrap_or_else(PoisonError::into_inner);
         drops.iter().map(|(plugin, n)| (plugin.clone(), n.load(Ordering::Relaxed))).collect()
+    }
+
+    /// Whether this replica handles `plugin`: not while another one has it.
+    pub fn has_plugin(&self, plugin: &str) -> bool {
+        let tenures = self.inner.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+        tenures
+            .get(plugin)
+            .is_none_or(|tenure| tenure.borrow().is_some_and(|tenure| tenure.holds()))
+    }
+
+    fn watch_tenure(&self, plugin: &str, tenure: Option<watch::Receiver<Option<Tenure>>>) {
+        let mut tenures = self.inner.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+        match tenure {
+            Some(tenure) => _ = tenures.insert(plugin.to_owned(), tenure),
+            None => _ = tenures.remove(plugin),
+        }
     }
 
     /// The server's version, as it says it.
@@ -239,7 +264,10 @@ impl super::Broker for Broker {
                 let (ack_wait, max_deliver, start) = (*ack_wait, *max_deliver, *start);
                 let terms = Terms { stream, ack_wait, max_deliver, start };
                 let durable = Durable::new(&subscription, &terms);
-                let pull = Pull::open(self.clone(), durable, *ack).await?;
+                let bucket = Bucket::new(self.clone(), &subscription.host, subscription.replicas);
+                let pull =
+                    Pull::open(self.clone(), durable, bucket, *ack, subscription.exclusive).await?;
+                self.watch_tenure(&subscription.plugin, pull.tenure());
                 Ok(Source(Kind::Pull(Box::new(pull))))
             }
             From::Core { queue } => {
@@ -281,6 +309,14 @@ impl super::Source for Source {
         }
     }
 
+    fn pause(&mut self, time: Duration) {
+        match &mut self.0 {
+            Kind::Pull(pull) => pull.pause_consumer(time),
+            // Each member of a queue group is on its own.
+            Kind::Core(_) => {}
+        }
+    }
+
     async fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
             Kind::Pull(pull) => pull.next().await,
@@ -295,7 +331,12 @@ impl super::Source for Source {
         }
     }
 
-    async fn close(self) {}
+    async fn close(self) {
+        match self.0 {
+            Kind::Pull(pull) => pull.close().await,
+            Kind::Core(_) => {}
+        }
+    }
 }
 
 impl fmt::Debug for Source {

@@ -31,11 +31,11 @@ pub struct Arguments {
 }
 
 /// Which manifest, and which servers: the same flags for every verb that needs them.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Source {
     /// The manifest, or the folder it is in
     #[arg(default_value = "pelton.toml")]
-    manifest: PathBuf,
+    pub manifest: PathBuf,
     /// Servers to connect to, instead of those in the manifest; several are separated by commas
     #[arg(
         long,
@@ -49,14 +49,14 @@ pub struct Source {
 
 /// Checks and says what was found.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Some(manifest) = arguments.manifest.load()? else {
+    let Some(manifest) = arguments.manifest.load() else {
         return Ok(Exit::Usage);
     };
     if arguments.connect {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let found = runtime.block_on(compare(&manifest))?;
         if !found.is_empty() {
-            report::note(&findings(&manifest, found));
+            report::note(&findings(&manifest, found, look()));
             return Ok(Exit::Usage);
         }
     }
@@ -66,30 +66,27 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 impl Source {
     /// The manifest, complete and valid; `None` after its problems have been printed.
-    pub fn load(&self) -> anyhow::Result<Option<Manifest>> {
+    pub fn load(&self) -> Option<Manifest> {
+        self.read(look()).inspect_err(|problems| report::note(problems)).ok()
+    }
+
+    /// The manifest, complete and valid, or its problems, for people.
+    pub fn read(&self, look: Look) -> Result<Manifest, String> {
         let loaded =
             Manifest::load(&self.manifest, &Environment::process(), plugin::check_component);
-        let mut manifest = match loaded {
-            Ok(manifest) => manifest,
-            Err(problems) => {
-                report::note(&problems.render(look()));
-                return Ok(None);
-            }
-        };
-        if !self.nats_url.is_empty()
-            && let Err(problem) = manifest.override_url(&self.nats_url.join(","))
-        {
-            report::error(&anyhow::anyhow!("--nats-url: {problem}"));
-            return Ok(None);
+        let mut manifest = loaded.map_err(|problems| problems.render(look))?;
+        if !self.nats_url.is_empty() {
+            let replaced = manifest.override_url(&self.nats_url.join(","));
+            replaced.map_err(|problem| report::line(&anyhow::anyhow!("--nats-url: {problem}")))?;
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 }
 
 /// What was found on the server, at the places of the manifest that ask for it.
-pub fn findings(manifest: &Manifest, findings: Vec<Finding>) -> String {
+pub fn findings(manifest: &Manifest, findings: Vec<Finding>, look: Look) -> String {
     let problem = |Finding { key, what, problem }: Finding| manifest.problem(&key, what, problem);
-    Problems::new(manifest, findings.into_iter().map(problem).collect()).render(look())
+    Problems::new(manifest, findings.into_iter().map(problem).collect()).render(look)
 }
 
 async fn compare(manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {
@@ -108,7 +105,8 @@ fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
     )
 }
 
-fn look() -> Look {
+/// How problems are printed where this process was started.
+pub fn look() -> Look {
     match (stderr().is_terminal(), terminal_size::terminal_size_of(stderr())) {
         (true, Some((width, _))) => {
             let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

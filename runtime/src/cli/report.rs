@@ -20,7 +20,12 @@ pub fn text(text: &str) -> anyhow::Result<()> {
 
 /// Writes an error and its causes on one line to standard error.
 pub fn error(error: &anyhow::Error) {
-    note(&format!("{ERROR}error{ERROR:#}: {error:#}\n"));
+    note(&line(error));
+}
+
+/// An error and its causes as a line of text.
+pub fn line(error: &anyhow::Error) -> String {
+    format!("{ERROR}error{ERROR:#}: {error:#}\n")
 }
 
 /// Writes `text` to standard error. Where that is closed nobody is left to tell.

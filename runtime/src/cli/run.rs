@@ -5,54 +5,86 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use pelton::{
     admin::Admin,
-    host::{Host, StartError, Stopped, Unreachable},
+    host::{Host, Options, StartError, Stopped, Unreachable},
     manifest::Manifest,
     telemetry::{Metrics, Readiness},
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, check, report, signals};
+use super::{
+    Exit, check,
+    reloads::{Origin, Triggers},
+    report, signals,
+    watch::{Snapshot, Watch},
+};
 
 /// Run the plugins of a manifest until SIGINT or SIGTERM
 ///
 /// The first signal drains: nothing new is taken, what is running finishes within [host] drain, and
 /// everything is acknowledged. A second signal stops at once; what was running is delivered again.
+/// SIGHUP and `pelton reload` make it take a changed manifest and changed components, without losing
+/// or repeating an event; plugins that did not change are not touched.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pelton run\n  \
     pelton run deploy/orders.toml --nats-url nats://nats:4222\n  \
+    pelton run --watch\n  \
     pelton run --admin 127.0.0.1:9464 --log info,pelton::guest=debug")]
 pub struct Arguments {
     #[command(flatten)]
     manifest: check::Source,
-    /// Serve /metrics, /livez and /readyz here, instead of at [admin] listen
+    /// Serve /metrics, /livez, /readyz and /reload here, instead of at [admin] listen
     #[arg(long, value_name = "ADDRESS", env = "PELTON_ADMIN")]
     admin: Option<SocketAddr>,
     /// Fail when no server answers at the start, instead of waiting for one
     #[arg(long)]
     no_wait: bool,
+    /// Reload whenever the manifest or a component changes on disk
+    #[arg(long)]
+    watch: bool,
+    /// Bring durable consumers that differ from the manifest to it, instead of refusing to start;
+    /// only subjects, ack wait and limits: they keep their place in the stream
+    #[arg(long)]
+    update_consumers: bool,
 }
 
+/// Requests for a reload that wait for their turn.
+const WAITING_RELOADS: usize = 4;
 /// How long answers of the admin server may take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// What the daemon begins with.
+struct Beginning {
+    manifest: Manifest,
+    origin: Origin,
+    snapshot: Snapshot,
+    arguments: Arguments,
+}
+
 /// Runs the daemon.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Some(manifest) = arguments.manifest.load()? else {
-        return Ok(Exit::Usage);
+    let origin = Origin { source: arguments.manifest.clone(), admin: arguments.admin };
+    // Before the manifest is read: what changes after that is a change.
+    let snapshot = Snapshot::take(&origin.source.manifest, &Snapshot::default());
+    let manifest = match origin.read(check::look()) {
+        Ok(manifest) => manifest,
+        Err(problems) => {
+            report::note(&problems);
+            return Ok(Exit::Usage);
+        }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(daemon(manifest, &arguments));
+    let exit = runtime.block_on(daemon(Beginning { manifest, origin, snapshot, arguments }));
     // After a second signal guests may still be running: they are not waited for.
     runtime.shutdown_background();
     exit
 }
 
-async fn daemon(manifest: Manifest, arguments: &Arguments) -> anyhow::Result<Exit> {
+async fn daemon(beginning: Beginning) -> anyhow::Result<Exit> {
     let mut signals = signals::Stop::listen()?;
     let stop = CancellationToken::new();
-    let mut work = std::pin::pin!(serve(manifest, arguments, stop.clone()));
+    let mut work = Box::pin(serve(beginning, stop.clone()));
     tokio::select! {
         exit = &mut work => return exit,
         signal = signals.next() => tracing::info!(signal, "draining; a second signal stops at once"),
@@ -68,24 +100,28 @@ async fn daemon(manifest: Manifest, arguments: &Arguments) -> anyhow::Result<Exi
 }
 
 /// Starts everything, runs until `stop`, ends everything.
-async fn serve(
-    manifest: Manifest,
-    arguments: &Arguments,
-    stop: CancellationToken,
-) -> anyhow::Result<Exit> {
+async fn serve(beginning: Beginning, stop: CancellationToken) -> anyhow::Result<Exit> {
+    let Beginning { manifest, origin, snapshot, arguments } = beginning;
     let (metrics, readiness) = (Metrics::new(), Readiness::default());
     readiness.lacks("host", "starting");
-    let address = arguments.admin.or(manifest.admin.as_ref().map(|admin| admin.listen));
+    let (reloads, requests) = mpsc::channel(WAITING_RELOADS);
+    let watch = arguments.watch.then(|| Watch::start(snapshot));
+    let triggers = Triggers { hangup: signals::Reload::listen()?, requests, watch };
     let answering = CancellationToken::new();
-    let admin = match address {
-        Some(address) => Some(Admin::bind(address, metrics.clone(), readiness.clone()).await?),
+    let admin = match &manifest.admin {
+        Some(admin) => {
+            Some(Admin::bind(admin.listen, metrics.clone(), readiness.clone(), reloads).await?)
+        }
         None => None,
     };
     let admin = admin.map(|admin| {
         tracing::info!(address = %admin.address(), "serving /metrics, /livez and /readyz");
         tokio::spawn(admin.serve(answering.clone()))
     });
-    let exit = handle(manifest, arguments, metrics, readiness, stop).await;
+    let unreachable = if arguments.no_wait { Unreachable::Fail } else { Unreachable::Wait };
+    let options = Options { unreachable, update_consumers: arguments.update_consumers };
+    let starting = Host::start(manifest.clone(), options, metrics, readiness);
+    let exit = handle((manifest, origin), Box::pin(starting), triggers, stop).await;
     answering.cancel();
     if let Some(mut admin) = admin {
         // A client that sends half a request must not keep the host from ending.
@@ -98,27 +134,30 @@ async fn serve(
 }
 
 async fn handle(
-    manifest: Manifest,
-    arguments: &Arguments,
-    metrics: Metrics,
-    readiness: Readiness,
+    (manifest, origin): (Manifest, Origin),
+    starting: impl Future<Output = Result<Host, StartError>>,
+    mut triggers: Triggers,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let unreachable = if arguments.no_wait { Unreachable::Fail } else { Unreachable::Wait };
     let started = tokio::select! {
-        started = Host::start(manifest.clone(), unreachable, metrics, readiness) => started,
+        started = starting => started,
+        never = triggers.turn_away() => match never {},
         () = stop.cancelled() => return Ok(Exit::Ok),
     };
     let host = match started {
         Ok(host) => host,
         Err(StartError::Findings(findings)) => {
-            report::note(&check::findings(&manifest, findings));
+            report::note(&check::findings(&manifest, findings, check::look()));
             return Ok(Exit::Usage);
         }
         Err(StartError::Other(error)) => return Err(error),
     };
     tracing::info!(plugins = manifest.plugins.len(), host = manifest.host.name, "running");
-    Ok(farewell(host.run(stop).await?))
+    let reloads = triggers.serve(origin, host.reloader());
+    tokio::select! {
+        stopped = Box::pin(host.run(stop)) => Ok(farewell(stopped?)),
+        never = reloads => match never {},
+    }
 }
 
 fn farewell(stopped: Stopped) -> Exit {

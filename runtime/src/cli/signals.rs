@@ -1,4 +1,5 @@
-//! Signals: the first SIGINT or SIGTERM asks for a stop, a second one forces it.
+//! Signals: the first SIGINT or SIGTERM asks for a stop, a second one forces it;
+//! SIGHUP asks for a reload.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,5 +25,20 @@ impl Stop {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
+    }
+}
+
+/// The signal that asks for a reload.
+pub struct Reload(Signal);
+
+impl Reload {
+    /// Begins to listen; from here on SIGHUP does not end the process.
+    pub fn listen() -> anyhow::Result<Reload> {
+        Ok(Reload(signal(SignalKind::hangup()).context("listen for SIGHUP")?))
+    }
+
+    /// Waits for the next one; several at once are one. Cancel-safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

@@ -29,7 +29,7 @@ const OUR_HEADERS: usize = 256;
 const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 /// What one plugin may publish, and where it goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Publishing {
     /// The allow-list; the first pattern that matches decides.
     pub allowed: Vec<(Pattern, Rule)>,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::sleep;
 
 use super::{Dispatcher, Failure};
 use crate::{
@@ -93,7 +94,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                 return Ok(());
             }
             let pause = delay / 2 + self.jitter(delay / 2);
-            self.wait_here(pause).await.ok_or(Failure::Stopped)?;
+            self.unless_stopped(sleep(pause)).await.ok_or(Failure::Stopped)?;
             delay = (delay * 2).min(longest);
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     subject::Pattern,
     telemetry::Metrics,
 };
+use tokio::time::sleep;
 
 const ACK_WAIT: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 4;
@@ -164,11 +165,16 @@ fn plan(concurrency: usize) -> Plan {
         plugin: "p".to_owned(),
         digest: "d".to_owned(),
         concurrency,
+        max_held_bytes: 1 << 30,
+        rate: None,
+        breaker: None,
+        order: None,
         ack_wait: ACK_WAIT,
         retry: manifest::Retry {
             attempts: ATTEMPTS,
             first: Duration::from_secs(1),
             max: Duration::from_secs(8),
+            budget: 1.0,
         },
         publishing: Publishing {
             allowed: vec![(pattern("out.>"), Rule::Stored)],
@@ -199,6 +205,7 @@ fn subscription(concurrency: usize) -> Subscription {
         },
         max_in_flight: concurrency,
         exclusive: false,
+        replicas: 1,
     }
 }
 
@@ -240,7 +247,7 @@ async fn every_answer_ends_as_it_should() {
         "pelton_events_done_total{plugin=\"p\"} 4",
         "pelton_events_rejected_total{plugin=\"p\"} 1",
         "pelton_outputs_refused_total{plugin=\"p\"} 1",
-        "pelton_events_retried_total{plugin=\"p\"} 5",
+        "pelton_events_retried_total{plugin=\"p\"} 6",
         "pelton_host_panics_total{plugin=\"p\"} 1",
         "pelton_inflight_events{plugin=\"p\"} 0",
     ] {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::breaker::Showing;
 use crate::{
     broker::DecodeError, dispatch::outputs::OutputError, manifest::Retry, plugin::CallError,
 };
@@ -41,6 +42,9 @@ pub enum Failure {
         /// The number of deliveries.
         deliveries: u32,
     },
+    /// A bug of ours.
+    #[error("the host panicked over it: please report that, with the host's log")]
+    Panic,
     /// The host stops.
     #[error("the host is stopping")]
     Stopped,
@@ -80,6 +84,7 @@ impl Failure {
             Failure::Call(CallError::Unavailable(_)) => "unavailable",
             Failure::Publish { .. } | Failure::Unsent { .. } => "publish",
             Failure::CrashLoop { .. } => "crash-loop",
+            Failure::Panic => "panic",
             Failure::Stopped => "stopped",
             Failure::NoDeadLetters | Failure::TooLargeToBury => "dead-letter",
         }
@@ -103,12 +108,39 @@ impl Failure {
         }
     }
 
-    /// The one place where a failure becomes an answer.
+    /// What the failure says about the plugin, for its circuit breaker. A bad
+    /// event or a bad output says nothing against it: the handler did run.
+    pub fn showing(&self) -> Showing {
+        match self {
+            Failure::Call(
+                CallError::Retry { .. }
+                | CallError::Trap { .. }
+                | CallError::Timeout(_)
+                | CallError::Cpu(_)
+                | CallError::Memory(_)
+                | CallError::Stack { .. }
+                | CallError::Unavailable(_),
+            ) => Showing::Fails,
+            Failure::Call(CallError::Reject { .. } | CallError::Outputs(_))
+            | Failure::Output(_)
+            | Failure::Publish { .. } => Showing::Works,
+            Failure::Decode(_)
+            | Failure::Unsent { .. }
+            | Failure::CrashLoop { .. }
+            | Failure::Panic
+            | Failure::Stopped
+            | Failure::NoDeadLetters
+            | Failure::TooLargeToBury => Showing::Nothing,
+        }
+    }
+
+    /// The one place where a failure becomes an answer. `delay` makes the
+    /// plugin's own delay after a failed attempt.
     pub fn verdict(
         &self,
         retry: &Retry,
         attempt: u32,
-        jitter: impl FnOnce(Duration) -> Duration,
+        delay: impl FnOnce(u32) -> Duration,
     ) -> Verdict {
         let after = match self {
             Failure::Stopped => return Verdict::Leave,
@@ -128,12 +160,13 @@ impl Failure {
                 | CallError::Stack { .. }
                 | CallError::Unavailable(_),
             )
-            | Failure::Unsent { .. } => None,
+            | Failure::Unsent { .. }
+            | Failure::Panic => None,
         };
         if attempt >= retry.attempts {
             return Verdict::DeadLetter;
         }
-        let backoff = jitter(retry.longest_delay(attempt));
+        let backoff = delay(attempt);
         Verdict::Retry(after.map_or(backoff, |after| after.min(retry.max).max(backoff)))
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
@@ -19,10 +20,11 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the connection is looked at. Events of the client tell sooner, but
 /// it drops them under load.
 const CONNECTION_INTERVAL: Duration = Duration::from_millis(250);
-/// How often drops are carried over into the metrics.
+/// How often drops, and who has a plugin, are carried over into the metrics.
 const DROPS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One plugin, as seen from here.
+#[derive(Clone)]
 pub(super) struct Observed {
     pub plugin: String,
     /// The stream and the durable consumer; `None` for core NATS.
@@ -43,7 +45,7 @@ pub(super) fn start(
     broker: Broker,
     metrics: Metrics,
     readiness: Readiness,
-    plugins: Vec<Observed>,
+    plugins: watch::Receiver<Vec<Observed>>,
     stops: Stops,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -52,11 +54,11 @@ pub(super) fn start(
             () = draining(&stops.stop, &readiness) => {}
             () = connection(&broker, &metrics, &readiness) => {}
             () = lag(&broker, &plugins) => {}
-            () = drops(&broker, &plugins) => {}
+            () = drops(&broker, &metrics, &plugins) => {}
             () = upkeep(&metrics) => {}
         }
         // What was dropped since the last tick, too.
-        count_drops(&broker, &plugins);
+        count_drops(&broker, &metrics, &plugins.borrow());
     })
 }
 
@@ -82,39 +84,63 @@ async fn connection(broker: &Broker, metrics: &Metrics, readiness: &Readiness) {
     }
 }
 
-async fn lag(broker: &Broker, plugins: &[Observed]) {
+async fn lag(broker: &Broker, plugins: &watch::Receiver<Vec<Observed>>) {
     let mut tick = interval(LAG_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = Vec::new();
     loop {
         tick.tick().await;
-        for observed in plugins {
-            let Some((stream, durable)) = &observed.consumer else { continue };
-            match broker.backlog(stream, durable).await {
-                Ok((waiting, unsettled)) => {
-                    observed.metrics.lag.set(waiting as f64);
-                    observed.metrics.ack_pending.set(unsettled as f64);
-                }
-                Err(error) => {
-                    tracing::debug!(plugin = observed.plugin, %error, "lag not known");
-                }
-            }
+        let now = plugins.borrow().clone();
+        before.iter().filter(|observed| !is_in(observed, &now)).for_each(Observed::forget);
+        for observed in &now {
+            observed.look(broker).await;
         }
+        before = now;
     }
 }
 
-async fn drops(broker: &Broker, plugins: &[Observed]) {
+fn is_in(observed: &Observed, plugins: &[Observed]) -> bool {
+    plugins.iter().any(|other| {
+        other.plugin == observed.plugin && other.consumer.is_some() == observed.consumer.is_some()
+    })
+}
+
+impl Observed {
+    async fn look(&self, broker: &Broker) {
+        let Some((stream, durable)) = &self.consumer else { return };
+        match broker.backlog(stream, durable).await {
+            Ok((waiting, unsettled)) => {
+                self.metrics.lag.set(waiting as f64);
+                self.metrics.ack_pending.set(unsettled as f64);
+            }
+            Err(error) => tracing::debug!(plugin = self.plugin, %error, "lag not known"),
+        }
+    }
+
+    /// A plugin that was removed lags behind nothing any more; the last figure
+    /// would stand for ever.
+    fn forget(&self) {
+        self.metrics.lag.set(0.0);
+        self.metrics.ack_pending.set(0.0);
+        self.metrics.active.set(0.0);
+    }
+}
+
+async fn drops(broker: &Broker, metrics: &Metrics, plugins: &watch::Receiver<Vec<Observed>>) {
     let mut tick = interval(DROPS_INTERVAL);
     loop {
         tick.tick().await;
-        count_drops(broker, plugins);
+        count_drops(broker, metrics, &plugins.borrow());
     }
 }
 
-fn count_drops(broker: &Broker, plugins: &[Observed]) {
+/// Of plugins that were removed, too: they drop what still waits at their end.
+fn count_drops(broker: &Broker, metrics: &Metrics, plugins: &[Observed]) {
+    for observed in plugins {
+        observed.metrics.active.set(if broker.has_plugin(&observed.plugin) { 1.0 } else { 0.0 });
+    }
     for (plugin, n) in broker.dropped() {
-        for observed in plugins.iter().filter(|observed| observed.plugin == plugin) {
-            observed.metrics.core_dropped.absolute(n);
-        }
+        metrics.core_dropped(&plugin).absolute(n);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use crate::{
     broker::{From, Subscription},
-    dispatch::{DeadLetters, Plan},
+    dispatch::{DeadLetters, MAX_LINED_UP, Plan},
     host::Provision,
     manifest::{Manifest, Plugin as Spec},
     plugin::{EngineConfig, Plugin},
+    subject::Pattern,
 };
 
 /// A fuse: the server gives up on an event after this many deliveries more than
@@ -17,10 +18,11 @@ const FUSE: u32 = 1_000;
 /// far more than run, since an event that waits for its next attempt counts.
 const MAX_ACK_PENDING: usize = 4_096;
 
+/// Sized for all that the host lets in, not for the plugins of this manifest: a
+/// reload may bring more of them, and their pools cost only address space.
 pub(super) fn engine(manifest: &Manifest) -> EngineConfig {
-    let concurrency: usize = manifest.plugins.values().map(|plugin| plugin.concurrency).sum();
     EngineConfig {
-        max_instances: concurrency.min(manifest.host.max_in_flight).max(1),
+        max_instances: manifest.host.max_in_flight,
         stack: manifest.host.stack,
         cache: manifest.host.cache.clone(),
     }
@@ -43,17 +45,34 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
         subjects: spec.subscribe.clone(),
         from,
         max_in_flight: max_in_flight(spec),
-        exclusive: false,
+        exclusive: spec.order_by.is_some(),
+        replicas: manifest.dead_letters.replicas,
     }
 }
 
-/// For order the server hands out one event at a time, to one of all replicas,
-/// and none while it waits for its next attempt.
+/// An ordered plugin has in hand what waits in line, too, and its host is alone.
 fn max_in_flight(spec: &Spec) -> usize {
     match spec.order_by {
-        Some(_) => 1,
+        Some(_) => MAX_LINED_UP.max(spec.concurrency),
         None => spec.concurrency.saturating_mul(64).max(MAX_ACK_PENDING),
     }
+}
+
+/// Whether a dispatcher that runs by one plan does all that the other asks for.
+pub(super) fn is_same(left: &Plan, right: &Plan) -> bool {
+    comparable(left) == comparable(right)
+}
+
+/// Without what is drawn by lot, and without streams that store nothing that the
+/// plugin can publish: other plugins' streams come and go.
+fn comparable(plan: &Plan) -> Plan {
+    let mut plan = Plan { seed: 0, ..plan.clone() };
+    let letters = plan.dead_letters.iter();
+    let letters = letters.filter_map(|it| Pattern::parse(&format!("{}.>", it.prefix)).ok());
+    let allowed = plan.publishing.allowed.iter().map(|(pattern, _)| pattern.clone());
+    let published: Vec<_> = allowed.chain(letters).collect();
+    plan.publishing.stored.retain(|(stored, _)| published.iter().any(|it| it.overlaps(stored)));
+    plan
 }
 
 pub(super) fn dispatch(
@@ -72,6 +91,10 @@ pub(super) fn dispatch(
         plugin: plugin.name().to_owned(),
         digest: plugin.digest().to_owned(),
         concurrency: spec.concurrency,
+        max_held_bytes: usize::try_from(manifest.host.max_in_flight_bytes).unwrap_or(usize::MAX),
+        rate: spec.rate,
+        breaker: spec.breaker,
+        order: spec.order_by.clone().map(|by| (by, spec.on_failure)),
         ack_wait: spec.ack_wait,
         retry: spec.retry.clone(),
         publishing: provision.publishing(spec),

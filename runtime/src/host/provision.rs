@@ -229,7 +229,7 @@ impl Survey<'_> {
         if spec.stream.is_none() {
             return;
         }
-        let budget = spec.retry.budget(spec.ack_wait);
+        let budget = spec.retry_budget();
         let names = self.found.storing(pattern).map(|(name, _)| name.to_owned());
         for name in names.collect::<BTreeSet<_>>() {
             let facts = self.found.streams.get(&name);

@@ -21,6 +21,7 @@ use super::{
     value::{Filter, Size, Time, spoken},
 };
 
+mod flow;
 mod loops;
 mod nats;
 mod plugin;

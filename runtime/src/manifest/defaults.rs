@@ -37,6 +37,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 pub const MEMORY: u64 = 64 * MIB;
 /// `[plugins.<name>] ack-wait`, if twice the time-out is not more
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// `[plugins.<name>] ack-wait` of an ordered plugin: so much above its time-out
+pub const ORDERED_ACK_WAIT_BEYOND_TIMEOUT: Duration = Duration::from_secs(2);
 /// `[plugins.<name>] queue`
 pub const QUEUE: u64 = 1_024;
 /// `[plugins.<name>.retry] attempts`
@@ -45,6 +47,22 @@ pub const ATTEMPTS: u64 = 5;
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// `[plugins.<name>.retry] backoff.max`
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// `[plugins.<name>.retry] budget`
+pub const RETRY_BUDGET: f64 = 0.25;
+/// `[plugins.<name>.breaker] window`
+pub const BREAKER_WINDOW: u64 = 50;
+/// `[plugins.<name>.breaker] minimum-calls`
+pub const BREAKER_MINIMUM_CALLS: u64 = 20;
+/// `[plugins.<name>.breaker] failure-ratio`
+pub const BREAKER_FAILURE_RATIO: f64 = 0.5;
+/// `[plugins.<name>.breaker] slow-ratio`
+pub const BREAKER_SLOW_RATIO: f64 = 1.0;
+/// `[plugins.<name>.breaker] open.first`
+pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(5);
+/// `[plugins.<name>.breaker] open.max`
+pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(60);
+/// `[plugins.<name>.breaker] probes`
+pub const BREAKER_PROBES: u64 = 3;
 /// `[plugins.<name>.limits] outputs`
 pub const OUTPUTS: u64 = 1_000;
 /// `[plugins.<name>.limits] output-bytes`

@@ -34,7 +34,7 @@ impl Manifest {
         environment: &Environment,
         check_component: impl Fn(&Path) -> Result<(), String>,
     ) -> Result<Manifest, Problems> {
-        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
+        let path = file(path);
         let name = path.display().to_string();
         let bytes = read(&path).map_err(|problem| alone(&name, problem))?;
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -93,7 +93,12 @@ impl Manifest {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+/// Where a manifest is that is named by its file or by its folder.
+pub(super) fn file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() }
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_file() {
         let message = format!("`{}` is not a file", path.display());
@@ -123,7 +128,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
 }
 
 /// The text of a file, without a byte order mark.
-fn decode<'b>(bytes: &'b [u8], name: &str) -> Result<&'b str, Problems> {
+pub(super) fn decode<'b>(bytes: &'b [u8], name: &str) -> Result<&'b str, Problems> {
     if bytes.len() as u64 > MAX_BYTES {
         let message = format!("the manifest `{name}` is larger than 1 MiB");
         let help = "is it the right file? Data for handlers belongs into files or streams";
@@ -144,7 +149,7 @@ fn not_utf8(bytes: &[u8], name: &str, offset: usize) -> Problems {
 }
 
 /// A problem with a file that has no text to show.
-fn alone(name: &str, problem: Problem) -> Problems {
+pub(super) fn alone(name: &str, problem: Problem) -> Problems {
     Problems::of(&Source::new(name, ""), vec![problem])
 }
 

@@ -15,9 +15,11 @@ use super::{
     value::{self, File, Name, Size, Time},
 };
 
+pub mod flow;
 pub mod plugin;
 pub mod stream;
 
+pub use flow::{Breaker, BreakerOrNot};
 pub use plugin::{Limits, Plugin, Retry};
 pub use stream::{DeadLetters, Stream};
 

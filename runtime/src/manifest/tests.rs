@@ -71,6 +71,7 @@ concurrency = 64
 timeout = "2s"
 memory = "128MiB"
 isolation = { reuse = 1000 }
+rate = "500/s"
 ack-wait = "20s"
 ack = "confirmed"
 start = "new"
@@ -79,6 +80,16 @@ allow-loop = true
 [plugins.price.retry]
 attempts = 10
 backoff = { first = "1s", max = "2m" }
+budget = 0.1
+
+[plugins.price.breaker]
+window = 100
+minimum-calls = 10
+failure-ratio = 0.8
+slow = "2s"
+slow-ratio = 0.5
+open = { first = "10s", max = "5m" }
+probes = 1
 
 [plugins.price.limits]
 cpu = "500ms"
@@ -179,6 +190,19 @@ fn a_minimal_manifest_gets_every_default() {
     assert_eq!(manifest.plugins, BTreeMap::from([("price".to_owned(), minimal_plugin())]));
 }
 
+fn breaker() -> Breaker {
+    Breaker {
+        window: 50,
+        minimum: 20,
+        failure_ratio: 0.5,
+        slow: None,
+        slow_ratio: 1.0,
+        open: Duration::from_secs(5),
+        max_open: Duration::from_secs(60),
+        probes: 3,
+    }
+}
+
 fn minimal_plugin() -> Plugin {
     Plugin {
         component: base().join("files/price"),
@@ -187,6 +211,9 @@ fn minimal_plugin() -> Plugin {
         publish: vec![pattern("orders.priced")],
         publish_core: Vec::new(),
         order_by: None,
+        on_failure: OnFailure::DeadLetter,
+        rate: None,
+        breaker: Some(breaker()),
         concurrency: 16,
         timeout: Duration::from_secs(5),
         memory: 64 << 20,
@@ -195,6 +222,7 @@ fn minimal_plugin() -> Plugin {
             attempts: 5,
             first: Duration::from_millis(500),
             max: Duration::from_secs(60),
+            budget: 0.25,
         },
         ack_wait: Duration::from_secs(30),
         ack: Ack::Plain,
@@ -303,11 +331,28 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
         publish: vec![pattern("orders.priced"), pattern("audit.>")],
         publish_core: vec![pattern("ticks.>")],
         order_by: None,
+        on_failure: OnFailure::DeadLetter,
+        rate: Some(Rate { runs: 500, per: Duration::from_secs(1) }),
+        breaker: Some(Breaker {
+            window: 100,
+            minimum: 10,
+            failure_ratio: 0.8,
+            slow: Some(Duration::from_secs(2)),
+            slow_ratio: 0.5,
+            open: Duration::from_secs(10),
+            max_open: Duration::from_secs(300),
+            probes: 1,
+        }),
         concurrency: 64,
         timeout: Duration::from_secs(2),
         memory: 128 << 20,
         isolation: Isolation::Reuse(1_000),
-        retry: Retry { attempts: 10, first: Duration::from_secs(1), max: Duration::from_secs(120) },
+        retry: Retry {
+            attempts: 10,
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(120),
+            budget: 0.1,
+        },
         ack_wait: Duration::from_secs(20),
         ack: Ack::Confirmed,
         start: Start::New,
@@ -339,7 +384,9 @@ fn order_by_names_where_the_key_is() {
     ];
     for (key, expected) in cases {
         let plugin = plugin(key);
-        assert_eq!((plugin.order_by, plugin.concurrency), (Some(expected), 1), "{key}");
+        assert_eq!((plugin.order_by, plugin.concurrency), (Some(expected), 16), "{key}");
+        // Short, since a replica that takes over waits for it.
+        assert_eq!((plugin.ack, plugin.ack_wait), (Ack::Confirmed, Duration::from_secs(7)));
     }
     for key in [
         "",

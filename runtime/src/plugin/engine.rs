@@ -75,6 +75,8 @@ pub(super) struct Shared {
     pub(super) ticker: Ticker,
     /// One permit for each instance that may run.
     pub(super) running: Semaphore,
+    /// The first instance of a component is made in a slot of its own.
+    pub(super) starting: Semaphore,
     /// One permit for each instance that may wait to be reused.
     pub(super) idle: Arc<Semaphore>,
     /// One component is compiled at a time: it takes all processors as it is.
@@ -111,6 +113,7 @@ impl Engine {
                 wasm,
                 ticker,
                 running: Semaphore::new(most),
+                starting: Semaphore::new(1),
                 idle: Arc::new(Semaphore::new(most.min(MOST_IDLE))),
                 compiling: Arc::new(Semaphore::new(1)),
                 cache,
@@ -169,11 +172,11 @@ fn settings(stack: u64, instances: usize, memory: Memory) -> Config {
     config
 }
 
-/// Slots for all instances that run and all that wait. Memories and tables are
+/// Slots for all instances that run, all that wait and one that is tried. Memories and tables are
 /// bounded by the limiter of each store, so slots are as large as they can be:
 /// that costs address space only, and spares guests their bounds checks.
 fn pool(instances: usize, memory: Memory) -> PoolingAllocationConfig {
-    let slots = instances + instances.min(MOST_IDLE);
+    let slots = instances + instances.min(MOST_IDLE) + 1;
     let slots = u32::try_from(slots).unwrap_or(u32::MAX / CORE_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)

@@ -51,6 +51,20 @@ impl Engine {
         Ok(plugin)
     }
 
+    /// SHA-256 of the component at `path` as it is now, in 64 hexadecimal digits:
+    /// what [`Plugin::digest`] of a plugin loaded now would be.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no component.
+    pub async fn digest(&self, path: &Path) -> Result<String, LoadError> {
+        let file = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || Examined::read(&file).map(|it| it.digest));
+        read.await.unwrap_or_else(|_| {
+            let message = "reading it panicked; please report it with the component".to_owned();
+            Err(LoadError::Compile { path: path.to_owned(), message })
+        })
+    }
+
     async fn prepare(&self, path: &Path) -> Result<Linked, LoadError> {
         let failed = |message: &str| LoadError::Compile {
             path: path.to_owned(),
@@ -120,7 +134,9 @@ impl Shared {
 impl Plugin {
     /// Makes one instance and drops it.
     async fn try_start(&self) -> Result<(), CallError> {
-        let _permit = self.permit().await?;
+        // Not one of the permits to run: while the host is busy, a reload must
+        // neither wait for events nor keep them waiting.
+        let _turn = self.engine.shared.starting.acquire().await;
         let _ticking = self.engine.shared.ticker.enter();
         let mut instance = self.fresh();
         instance.begin("(start)");

@@ -85,7 +85,11 @@ fn spec(component: PathBuf) -> manifest::Plugin {
         timeout: Duration::from_secs(20),
         memory: 4 << 20,
         isolation: Isolation::Event,
+        on_failure: manifest::OnFailure::DeadLetter,
+        rate: None,
+        breaker: None,
         retry: Retry {
+            budget: 1.0,
             attempts: 5,
             first: Duration::from_millis(500),
             max: Duration::from_secs(60),

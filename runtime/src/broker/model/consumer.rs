@@ -201,11 +201,13 @@ impl Consumer {
         (waiting.count() as u64, self.state.pending.len() as u64)
     }
 
-    /// All that is pending is due: another source shall have it first.
+    /// All that is pending is due, in the order of the stream: another source
+    /// shall have it first.
     pub(super) fn recall(&mut self, now: Instant) {
         for pending in self.state.pending.values_mut() {
             pending.due = now;
         }
+        self.state.queue = self.state.pending.keys().copied().collect();
     }
 
     /// Up to this sequence all is settled.
@@ -263,12 +265,11 @@ impl Consumer {
     fn give_up(&mut self) {
         let State { pending, queue, .. } = &mut self.state;
         let max = self.terms.max_deliver;
-        let is_last = |sequence: &u64| pending.get(sequence).is_none_or(|it| it.attempts >= max);
-        let mut given_up = Vec::new();
-        while let Some(sequence) = queue.pop_front_if(|sequence| is_last(sequence)) {
-            given_up.push(sequence);
+        while let Some(sequence) = queue.pop_front_if(|sequence| {
+            pending.get(sequence).is_none_or(|pending| pending.attempts >= max)
+        }) {
+            pending.remove(&sequence);
         }
-        given_up.iter().for_each(|sequence| drop(pending.remove(sequence)));
     }
 
     fn forget(&mut self, sequence: u64) {

@@ -26,7 +26,8 @@ impl Delivery {
 
     fn place(&self, answer: Answer) -> Option<(Place, Ack)> {
         let (key, sequence) = self.noted_under()?;
-        Some((Place { key, sequence, answer }, self.grant.as_ref()?.ack))
+        let Grant { ack, term, .. } = self.grant.as_ref()?;
+        Some((Place { key, sequence, answer, term: *term }, *ack))
     }
 
     /// The consumer and the sequence.

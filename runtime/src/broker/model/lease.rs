@@ -34,12 +34,15 @@ impl Server {
     /// free; or when to ask again.
     pub(super) fn tenure(&mut self, id: u64, key: &Key) -> Result<u64, Option<Instant>> {
         let now = Instant::now();
-        if let Some(lease) = self.leases.get_mut(key).filter(|lease| lease.holds(now)) {
+        if let Some(lease) = self.leases.get(key).filter(|lease| lease.holds(now)) {
             if lease.holder != id {
                 return Err(lease.lapses);
             }
-            lease.lapses = None;
-            return Ok(lease.term);
+            // After a cut the holder begins anew: what was on its way to it comes
+            // before anything else.
+            if lease.lapses.is_none() {
+                return Ok(lease.term);
+            }
         }
         let term = self.number();
         self.leases.insert(key.clone(), Lease { holder: id, term, lapses: None });

@@ -51,7 +51,7 @@ pub(super) struct Server {
 /// What a source gets when it looks.
 #[derive(Debug)]
 pub(super) enum Served {
-    Event(Event, Grant),
+    Event(Box<Event>, Grant),
     /// Nothing before then; `None`: nothing before something changes.
     Wait(Option<Instant>),
     /// It was stopped, and nothing is on its way.
@@ -204,7 +204,11 @@ impl Server {
     }
 
     fn lose_deliveries(&mut self, id: u64) {
-        let Some(line) = self.lines.get_mut(&id) else { return };
+        let Some(line) = self.lines.get(&id) else { return };
+        // Nothing is sent to who stands by.
+        let stands_by =
+            line.is_exclusive && !line.term.is_some_and(|term| self.holds(&line.key, term));
+        let Some(line) = self.lines.get_mut(&id).filter(|_| !stands_by) else { return };
         let mut n = self.troubles.dice.number(line.may_come().saturating_sub(line.on_way.len()));
         line.on_way.clear();
         let key = line.key.clone();
@@ -313,6 +317,12 @@ impl Server {
     fn settle(&mut self, place: &Place) -> Result<(), SettleError> {
         let gone = |detail: &str| Err(SettleError { detail: detail.to_owned() });
         let now = Instant::now();
+        // A source gives its right back over the connection that its answers
+        // take, after them: none but what was lost comes later.
+        let is_void = place.term.is_some_and(|term| !self.holds(&place.key, term));
+        if is_void && place.answer != Answer::Done {
+            return Ok(());
+        }
         let stream = self.streams.get_mut(&place.key.0).filter(|stream| !stream.is_away(now));
         let (Some(stream), Some(consumer)) = (stream, self.consumers.get_mut(&place.key)) else {
             return gone("the consumer does not answer");
@@ -362,7 +372,7 @@ impl Server {
             None => return Served::Wait(until),
         }
         let grant = Grant { key: line.key.clone(), ack: line.ack, term: line.term };
-        line.hand_over().map_or(Served::Ended, |event| Served::Event(event, grant))
+        line.hand_over().map_or(Served::Ended, |event| Served::Event(Box::new(event), grant))
     }
 
     /// Sends a source what it may get. When nothing takes time, one at a time:

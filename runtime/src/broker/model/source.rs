@@ -50,7 +50,7 @@ impl Source {
             let served = self.broker.lock().serve(id);
             match served {
                 Served::Event(event, grant) => {
-                    return Some(Delivery::new(self.broker.clone(), event, Some(grant)));
+                    return Some(Delivery::new(self.broker.clone(), *event, Some(grant)));
                 }
                 Served::Ended => return None,
                 Served::Wait(until) => wait(&mut self.changes, until).await,
@@ -94,9 +94,10 @@ async fn wait(changes: &mut watch::Receiver<u64>, until: Option<Instant>) {
         }
     };
     tokio::select! {
-        Ok(()) = changes.changed() => {}
-        () = timer => {}
-    }
+    biased;
+           Ok(()) = changes.changed() => {}
+           () = timer => {}
+       }
 }
 
 impl broker::Source for Source {
@@ -122,6 +123,10 @@ impl broker::Source for Source {
             }
             Kind::Core { pace, .. } => *pace = most,
         }
+    }
+
+    fn pause(&mut self, time: std::time::Duration) {
+        let _ = time;
     }
 
     async fn next(&mut self) -> Option<Delivery> {

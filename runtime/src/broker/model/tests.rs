@@ -49,6 +49,7 @@ fn wish(max_in_flight: usize) -> Subscription {
         },
         max_in_flight,
         exclusive: false,
+        replicas: 1,
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Place {
     pub(super) key: Key,
     pub(super) sequence: u64,
     pub(super) answer: Answer,
+    /// The term of an exclusive source that it belongs to.
+    pub(super) term: Option<u64>,
 }
 
 /// One client's connection.

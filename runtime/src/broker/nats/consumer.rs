@@ -3,7 +3,11 @@
 //!
 //! Nothing is delivered here; see `pull`.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_nats::jetstream::consumer::{self, AckPolicy, Config, DeliverPolicy, ReplayPolicy};
 use serde_json::json;
@@ -11,6 +15,7 @@ use serde_json::json;
 use super::{
     Broker,
     api::ApiError,
+    connect::Version,
     difference::{self, Difference},
 };
 use crate::{
@@ -21,6 +26,9 @@ use crate::{
 
 /// The key of a consumer's metadata that says whose it is.
 pub(super) const OWNER: &str = "pelton-owner";
+
+/// From it on, a consumer can be paused.
+const PAUSE: Version = Version(2, 11, 0);
 
 /// A plugin's durable consumer, as it should be.
 #[derive(Debug)]
@@ -65,14 +73,18 @@ impl Durable {
         format!("consumer `{}` of stream `{}`", self.name, self.stream)
     }
 
-    /// Checks that the existing consumer is as it should be.
-    pub(super) fn compare(&self, info: &consumer::Info) -> Result<(), SetupError> {
-        match difference::of_consumers(&self.config(None), &info.config) {
-            differences if differences.is_empty() => Ok(()),
-            differences => {
-                let is_safe = differences.iter().all(difference::is_safe_to_change);
-                Err(refuse(self, &differences, is_safe))
-            }
+    /// Checks that the existing consumer is as it should be, or can be brought to it
+    /// if that is `changeable`.
+    pub(super) fn compare(
+        &self,
+        info: &consumer::Info,
+        changeable: bool,
+    ) -> Result<(), SetupError> {
+        let differences = difference::of_consumers(&self.config(None), &info.config);
+        let is_safe = differences.iter().all(difference::is_safe_to_change);
+        match differences.is_empty() || (changeable && is_safe) {
+            true => Ok(()),
+            false => Err(refuse(self, &differences, is_safe)),
         }
     }
 
@@ -184,6 +196,24 @@ impl Broker {
             .map_err(|error| error.about(durable.what()))
     }
 
+    /// Asks the server to deliver nothing of `durable` to any replica for
+    /// `time`. From 2.11 on; an older server is not asked.
+    pub(super) async fn pause_consumer(&self, durable: &Durable, time: Duration) {
+        let version = Version::parse(&self.server_version());
+        let until = SystemTime::now().checked_add(time);
+        let (Some(until), true) = (until, version >= Some(PAUSE)) else { return };
+        let until = humantime::format_rfc3339_nanos(until).to_string();
+        let verb = format!("CONSUMER.PAUSE.{}.{}", durable.stream, durable.name);
+        let paused = self.tell::<serde_json::Value>(&verb, &json!({ "pause_until": until })).await;
+        if let Err(error) = paused {
+            tracing::warn!(
+                consumer = durable.name,
+                %error,
+                "not paused for other replicas: each has its own circuit breaker"
+            );
+        }
+    }
+
     pub(super) async fn consumer_info(
         &self,
         stream: &str,
@@ -197,7 +227,7 @@ fn refuse(durable: &Durable, differences: &[Difference], is_safe: bool) -> Setup
     let Durable { stream, name, .. } = durable;
     let remedy = if is_safe {
         format!(
-            "change the manifest, or the consumer (`nats consumer edit {stream} {name}`), so that both say the same"
+            "change the manifest, or start with `--update-consumers`, which brings the consumer to what the manifest says (`nats consumer edit {stream} {name}` does it by hand); it keeps its place in the stream"
         )
     } else {
         format!(

@@ -2,13 +2,16 @@
 //!
 //! What the answer is, is decided elsewhere.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, HeaderValue, Message, RequestErrorKind, client, jetstream};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::{Broker, connect::Version, malformed, suspect::Unreadable};
+use super::{
+    Broker, bucket::Bucket, connect::Version, consumer::Durable, exclusive::Grip, malformed,
+    suspect::Unreadable,
+};
 use crate::{
     broker::{self, DecodeError, Note, SettleError},
     event::{Disposition, Event, Header, Position},
@@ -22,6 +25,17 @@ const CONFIRM_PAUSE: Duration = Duration::from_millis(250);
 /// Before it, a termination with a reason is confirmed and not done.
 const TERM_WITH_REASON: Version = Version(2, 10, 4);
 
+/// What a stream's delivery has to know of where it comes from.
+pub(super) struct Provenance {
+    /// When the stream was made, in nanoseconds since 1970.
+    pub(super) created: i64,
+    pub(super) ack: Ack,
+    pub(super) durable: Arc<Durable>,
+    pub(super) bucket: Bucket,
+    /// What makes it ours alone, if it has to be.
+    pub(super) grip: Option<Grip>,
+}
+
 /// A message that was handed over, with the duty to settle it.
 #[derive(Debug)]
 pub struct Delivery {
@@ -30,13 +44,17 @@ pub struct Delivery {
     kind: Kind,
 }
 
+impl fmt::Debug for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provenance").field("durable", &self.durable.name).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 enum Kind {
     /// By a durable consumer.
     Stream {
-        /// When the stream was made, in nanoseconds since 1970.
-        created: i64,
-        ack: Ack,
+        provenance: Provenance,
         /// Why the client cannot read it, and the block of its headers, if it
         /// came in another way.
         refused: Option<Box<(String, Bytes)>>,
@@ -53,18 +71,16 @@ impl Delivery {
     pub(super) fn from_stream(
         broker: Broker,
         message: Message,
-        created: i64,
-        ack: Ack,
+        provenance: Provenance,
     ) -> Delivery {
-        Delivery { broker, message, kind: Kind::Stream { created, ack, refused: None } }
+        Delivery { broker, message, kind: Kind::Stream { provenance, refused: None } }
     }
 
     /// The delivery that broke the connection, which the client never returned.
     pub(super) fn unreadable(
         broker: Broker,
         found: Unreadable,
-        created: i64,
-        ack: Ack,
+        provenance: Provenance,
     ) -> Delivery {
         let Unreadable { reply, subject, block, payload, refusal, .. } = found;
         let message = Message {
@@ -77,7 +93,7 @@ impl Delivery {
             description: None,
         };
         let refused = Some(Box::new((refusal, block)));
-        Delivery { broker, message, kind: Kind::Stream { created, ack, refused } }
+        Delivery { broker, message, kind: Kind::Stream { provenance, refused } }
     }
 
     pub(super) fn from_core(
@@ -127,6 +143,20 @@ impl Delivery {
             event: Box::new(Event { id, reply_to: None, ..self.bare_event() }),
             headers: Bytes::new(),
         }
+    }
+
+    fn answered(&mut self) {
+        if let Kind::Stream { provenance: Provenance { grip: Some(grip), .. }, .. } = &mut self.kind
+        {
+            grip.answered();
+        }
+    }
+
+    /// Where notes about its message are.
+    fn note_place(&self) -> Option<(&Bucket, String)> {
+        let Kind::Stream { provenance, .. } = &self.kind else { return None };
+        let Provenance { bucket, durable, created, .. } = provenance;
+        Some((bucket, format!("note.{}.{created}.{}", durable.name, self.sequence()?)))
     }
 
     /// Its place in the stream.
@@ -263,8 +293,8 @@ impl Delivery {
 impl broker::Delivery for Delivery {
     fn event(&self) -> Result<Event, DecodeError> {
         match &self.kind {
-            Kind::Stream { created, refused, .. } => {
-                self.stored_event(*created, refused.as_deref())
+            Kind::Stream { provenance, refused } => {
+                self.stored_event(provenance.created, refused.as_deref())
             }
             Kind::Core { id, time_ms } => {
                 let reply_to = self.message.reply.as_ref().map(ToString::to_string);
@@ -282,15 +312,24 @@ impl broker::Delivery for Delivery {
     }
 
     fn is_ours(&self) -> bool {
-        true
+        match &self.kind {
+            Kind::Stream { provenance, .. } => provenance.grip.as_ref().is_none_or(Grip::holds),
+            Kind::Core { .. } => true,
+        }
     }
 
     async fn noted(&self) -> Note {
-        Note::default()
+        match self.note_place() {
+            Some((bucket, key)) => bucket.note(&key).await,
+            None => Note::default(),
+        }
     }
 
-    async fn note(&self, _note: Note) -> Result<(), SettleError> {
-        Ok(())
+    async fn note(&self, note: Note) -> Result<(), SettleError> {
+        match self.note_place() {
+            Some((bucket, key)) => bucket.put_note(&key, note).await,
+            None => Ok(()),
+        }
     }
 
     async fn progress(&self) -> Result<(), SettleError> {
@@ -300,9 +339,13 @@ impl broker::Delivery for Delivery {
         }
     }
 
-    async fn settle(self, disposition: Disposition) -> Result<(), SettleError> {
-        match self.kind {
-            Kind::Stream { ack, .. } => self.settle_stored(disposition, ack).await,
+    async fn settle(mut self, disposition: Disposition) -> Result<(), SettleError> {
+        match &self.kind {
+            Kind::Stream { provenance, .. } => {
+                self.settle_stored(disposition, provenance.ack).await?;
+                self.answered();
+                Ok(())
+            }
             Kind::Core { .. } => self.settle_fleeting(disposition).await,
         }
     }

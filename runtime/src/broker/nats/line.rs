@@ -30,6 +30,10 @@ pub(super) struct Line {
     pub(super) created: i64,
     /// Up to this sequence all is settled.
     pub(super) floor: u64,
+    /// The highest sequence that the consumer has handed out.
+    pub(super) newest: u64,
+    /// How many deliveries were not settled.
+    pub(super) unsettled: usize,
     /// The number of connections made until then: another number, another connection.
     pub(super) connects: u64,
 }
@@ -56,8 +60,16 @@ impl Line {
         };
         let inbox = broker.inner.client().new_inbox();
         let subscriber = broker.listen(format!("{inbox}.*"), None).await?;
-        let floor = info.ack_floor.stream_sequence;
-        Ok((Line { inbox, subscriber, created, floor, connects }, findings))
+        let line = Line {
+            inbox,
+            subscriber,
+            created,
+            floor: info.ack_floor.stream_sequence,
+            newest: info.delivered.stream_sequence,
+            unsettled: info.num_ack_pending,
+            connects,
+        };
+        Ok((line, findings))
     }
 }
 

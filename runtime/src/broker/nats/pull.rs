@@ -17,21 +17,27 @@ use async_nats::{HeaderName, Message, jetstream::consumer::Info};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use super::{
     Broker, State,
     api::ApiError,
+    bucket::Bucket,
     connect::delay,
     consumer::Durable,
     credit::Credit,
-    delivery::Delivery,
+    delivery::{Delivery, Provenance},
+    exclusive::Exclusive,
+    lease::Tenure,
     line::{self, HEARTBEAT, Line},
+    regain::RECHECK,
     status::{self, Status},
     suspect::{Findings, Suspicion, Unreadable},
 };
 use crate::{broker::SetupError, manifest::Ack};
+
+mod leaving;
 
 /// Silence after which the requests are taken for lost: two heartbeats and some.
 const SILENCE: Duration = Duration::from_secs(11);
@@ -41,6 +47,8 @@ const QUIET: Duration = Duration::from_millis(50);
 const MAX_FILLING: Duration = Duration::from_millis(500);
 /// How often the server is asked whether it holds messages back.
 const WATCH: Duration = Duration::from_secs(20);
+/// How often an exclusive source looks whether it still is the only one.
+const LEASE_CHECK: Duration = Duration::from_millis(100);
 /// A request that ends sooner than this did not expire: asking again at once
 /// could become a hot loop.
 const SOON: Duration = Duration::from_secs(1);
@@ -60,12 +68,17 @@ type Errand<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) struct Pull {
     broker: Broker,
     durable: Arc<Durable>,
+    bucket: Bucket,
     ack: Ack,
+    /// The only source of its consumer, if it has to be.
+    exclusive: Option<Exclusive>,
     line: Line,
     credit: Credit,
     suspicion: Suspicion,
     /// Found, and not yet handed up.
     found: VecDeque<Unreadable>,
+    /// Gathered, and not yet handed up.
+    gathered: VecDeque<Delivery>,
     phase: Phase,
     is_stopping: bool,
     /// Failures in a row, for the delay before the next try.
@@ -95,6 +108,8 @@ enum Phase {
     Emptying,
     /// Consumer and stream are looked at, and another inbox is opened.
     Opening(Errand<Result<(Line, Findings), SetupError>>),
+    /// Another replica has the consumer.
+    Standby,
     /// Nothing will come.
     Ended,
 }
@@ -112,12 +127,22 @@ impl Pull {
     pub(super) async fn open(
         broker: Broker,
         durable: Durable,
+        bucket: Bucket,
         ack: Ack,
+        is_exclusive: bool,
     ) -> Result<Pull, SetupError> {
         let durable = Arc::new(durable);
         let (line, _) = Line::open(broker.clone(), Arc::clone(&durable), None, None).await?;
+        // Only at the beginning: a replica with older settings that comes back
+        // after a break must not undo what another one has changed since.
+        let broker = Broker { updates_consumers: false, ..broker };
         let now = Instant::now();
+        let seek = || Exclusive::seek(bucket.clone(), &durable, broker.unique_id());
+        let exclusive = is_exclusive.then(seek);
         Ok(Pull {
+            phase: if is_exclusive { Phase::Standby } else { Phase::Pulling },
+            exclusive,
+            bucket,
             state: broker.state(),
             broker,
             durable,
@@ -126,7 +151,7 @@ impl Pull {
             credit: Credit::default(),
             suspicion: Suspicion::default(),
             found: VecDeque::new(),
-            phase: Phase::Pulling,
+            gathered: VecDeque::new(),
             is_stopping: false,
             failures: 0,
             ask_at: None,
@@ -148,11 +173,32 @@ impl Pull {
         }
     }
 
+    /// Asks the server to deliver to nobody for `time`, without waiting.
+    pub(super) fn pause_consumer(&self, time: Duration) {
+        let (broker, durable) = (self.broker.clone(), Arc::clone(&self.durable));
+        tokio::spawn(async move { broker.pause_consumer(&durable, time).await });
+    }
+
+    /// To see whether this replica has the plugin; `None`: all replicas have it.
+    pub(super) fn tenure(&self) -> Option<watch::Receiver<Option<Tenure>>> {
+        self.exclusive.as_ref().map(Exclusive::watch)
+    }
+
+    /// Gives up what it holds on the server.
+    pub(super) async fn close(self) {
+        if let Some(exclusive) = self.exclusive {
+            exclusive.close().await;
+        }
+    }
+
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
+        if let Some(exclusive) = &mut self.exclusive {
+            self.gathered.extend(exclusive.end());
+        }
         match self.phase {
             Phase::Pulling => self.phase = Phase::Filling(Instant::now() + MAX_FILLING),
-            Phase::Opening(_) => self.phase = Phase::Ended,
+            Phase::Opening(_) | Phase::Standby => self.phase = Phase::Ended,
             Phase::Filling(_)
             | Phase::Leaving
             | Phase::Settling(_)
@@ -165,6 +211,9 @@ impl Pull {
     /// without harm.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         loop {
+            if let Some(gathered) = self.gathered.pop_front() {
+                return Some(gathered);
+            }
             if let Some(found) = self.found.pop_front() {
                 return Some(self.hand_up(found));
             }
@@ -185,12 +234,24 @@ impl Pull {
                     self.opened(opened);
                     None
                 }
+                Phase::Standby => {
+                    self.stand_by().await;
+                    None
+                }
                 Phase::Ended => return None,
             };
             if delivery.is_some() {
                 return delivery;
             }
         }
+    }
+
+    /// Waits until this replica has the consumer, then begins anew.
+    async fn stand_by(&mut self) {
+        if let Some(exclusive) = &mut self.exclusive {
+            exclusive.held().await;
+        }
+        self.phase = Phase::Leaving;
     }
 
     /// One step of pulling: a message, or a change of what is waited for.
@@ -201,6 +262,10 @@ impl Pull {
         if self.broker.inner.connects() != self.line.connects {
             tracing::info!(consumer = self.durable.name, "reconnected; asking anew");
             self.broke();
+            return None;
+        }
+        if self.exclusive.as_ref().is_some_and(|exclusive| !exclusive.goes_on()) {
+            self.phase = Phase::Leaving;
             return None;
         }
         match self.step().await {
@@ -225,6 +290,14 @@ impl Pull {
             self.suspicion.broke(Instant::now(), self.durable.ack_wait);
         }
         self.credit.broke();
+        self.leave_in_doubt();
+    }
+
+    /// What is on its way may be lost.
+    fn leave_in_doubt(&mut self) {
+        if let Some(exclusive) = &mut self.exclusive {
+            exclusive.broke();
+        }
         self.phase = Phase::Leaving;
     }
 
@@ -245,15 +318,22 @@ impl Pull {
     }
 
     /// How many to ask for now.
-    fn wanted(&self) -> usize {
+    fn wanted(&mut self) -> usize {
+        let must_wait =
+            self.exclusive.as_mut().is_some_and(|exclusive| exclusive.not_before().is_some());
         // Asked of the client: the watched state may lag behind.
-        if self.ask_at.is_some() || !self.broker.is_connected() { 0 } else { self.credit.wanted() }
+        if must_wait || self.ask_at.is_some() || !self.broker.is_connected() {
+            0
+        } else {
+            self.credit.wanted()
+        }
     }
 
     fn wake_at(&self) -> Instant {
         let silence = self.heard_at + SILENCE;
         let silence = Some(silence).filter(|_| self.credit.outstanding() > 0);
-        let times = [Some(self.watch_at), self.ask_at, silence];
+        let lease = self.exclusive.is_some().then(|| Instant::now() + LEASE_CHECK);
+        let times = [Some(self.watch_at), self.ask_at, silence, lease];
         times.into_iter().flatten().min().unwrap_or(self.watch_at)
     }
 
@@ -262,9 +342,15 @@ impl Pull {
         if self.ask_at.is_some_and(|at| at <= now) {
             self.ask_at = None;
         }
+        if let Some(exclusive) = &mut self.exclusive {
+            if exclusive.is_gathering() {
+                self.watch_at = self.watch_at.min(self.asked_at + RECHECK);
+            }
+            self.gathered.extend(exclusive.gathered());
+        }
         if self.credit.outstanding() > 0 && self.heard_at + SILENCE <= now {
             tracing::warn!(consumer = self.durable.name, "the server is silent; asking anew");
-            self.phase = Phase::Leaving;
+            self.leave_in_doubt();
         }
         if self.watch_at <= now {
             self.watch_at = now + WATCH;
@@ -297,16 +383,32 @@ impl Pull {
         self.credit.delivered();
         self.failures = 0;
         self.has_moved = true;
-        let Line { created, .. } = self.line;
-        let delivery = Delivery::from_stream(self.broker.clone(), message, created, self.ack);
+        let delivery = Delivery::from_stream(self.broker.clone(), message, self.provenance());
         self.suspicion.received(delivery.sequence().unwrap_or(0));
-        Some(delivery)
+        self.gather(delivery)
+    }
+
+    /// Keeps a delivery back while others have to come before it.
+    fn gather(&mut self, delivery: Delivery) -> Option<Delivery> {
+        let Some(exclusive) = &mut self.exclusive else { return Some(delivery) };
+        let delivery = exclusive.gather(delivery);
+        self.gathered.extend(exclusive.gathered());
+        delivery
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance {
+            created: self.line.created,
+            ack: self.ack,
+            durable: Arc::clone(&self.durable),
+            bucket: self.bucket.clone(),
+            grip: self.exclusive.as_ref().map(Exclusive::grip),
+        }
     }
 
     fn hand_up(&mut self, found: Unreadable) -> Delivery {
         self.credit.found();
-        let Line { created, .. } = self.line;
-        Delivery::unreadable(self.broker.clone(), found, created, self.ack)
+        Delivery::unreadable(self.broker.clone(), found, self.provenance())
     }
 
     fn take_status(&mut self, message: &Message, batch: usize) {
@@ -341,7 +443,7 @@ impl Pull {
         if matches!(self.phase, Phase::Pulling) {
             tracing::error!(consumer = self.durable.name, reason, "consumer lost; looking for it");
             self.failures = self.failures.saturating_add(1);
-            self.phase = Phase::Leaving;
+            self.leave_in_doubt();
         }
     }
 
@@ -357,6 +459,10 @@ impl Pull {
             }
         };
         self.line.floor = info.ack_floor.stream_sequence;
+        if let Some(exclusive) = &mut self.exclusive {
+            exclusive.recheck(info.num_ack_pending);
+            self.gathered.extend(exclusive.gathered());
+        }
         let is_full = i64::try_from(info.num_ack_pending)
             .is_ok_and(|pending| pending >= self.durable.max_ack_pending);
         let may_deliver = info.num_pending > 0 && !is_full && !info.paused;
@@ -369,101 +475,6 @@ impl Pull {
                 "the server holds messages back; asking anew"
             );
             self.phase = Phase::Leaving;
-        }
-    }
-
-    /// Takes what comes for open requests, while it comes.
-    async fn fill(&mut self, until: Instant) -> Option<Delivery> {
-        let quiet = until.min(Instant::now() + QUIET);
-        let came = tokio::select! {
-            biased;
-            message = self.line.subscriber.next(), if self.credit.outstanding() > 0 => message,
-            () = sleep_until(quiet), if self.credit.outstanding() > 0 => None,
-            else => None,
-        };
-        if came.is_none() || until <= Instant::now() {
-            self.phase = Phase::Leaving;
-        }
-        came.and_then(|message| self.take(message))
-    }
-
-    /// Ends the subscription on the server, and goes on to listen.
-    async fn leave(&mut self) {
-        self.phase = Phase::Leaving;
-        let limit = self.broker.inner.request_timeout;
-        let left = self.line.subscriber.unsubscribe_after(UNSUBSCRIBE_BUT_LISTEN);
-        // Without a connection there is no subscription to end.
-        if !matches!(timeout(limit, left).await, Ok(Ok(()))) {
-            tracing::debug!(consumer = self.durable.name, "inbox left without a word");
-        }
-        let (broker, durable) = (self.broker.clone(), Arc::clone(&self.durable));
-        self.phase = Phase::Settling(Box::pin(async move {
-            // Any answer will do: it comes after all that was sent before.
-            let answer = broker.consumer_info(&durable.stream, &durable.name).await;
-            drop(answer);
-        }));
-    }
-
-    async fn await_server(&mut self) -> Option<Delivery> {
-        let Phase::Settling(settling) = &mut self.phase else { return None };
-        let came = tokio::select! {
-            biased;
-            message = self.line.subscriber.next() => message,
-            () = settling => None,
-        };
-        match came {
-            Some(message) => self.take(message),
-            None => {
-                self.phase = Phase::Emptying;
-                None
-            }
-        }
-    }
-
-    fn empty(&mut self) -> Option<Delivery> {
-        match self.line.subscriber.next().now_or_never().flatten() {
-            Some(message) => self.take(message),
-            None => {
-                self.credit.void();
-                self.begin_anew();
-                None
-            }
-        }
-    }
-
-    fn begin_anew(&mut self) {
-        if self.is_stopping {
-            self.phase = Phase::Ended;
-            return;
-        }
-        let (broker, durable) = (self.broker.clone(), Arc::clone(&self.durable));
-        let before = Some((self.line.created, self.line.floor));
-        let search = self.suspicion.search(self.credit.allowed());
-        let pause = if self.failures == 0 { Duration::ZERO } else { delay(self.failures) };
-        self.phase = Phase::Opening(Box::pin(async move {
-            sleep(pause).await;
-            Line::open(broker, durable, before, search).await
-        }));
-    }
-
-    fn opened(&mut self, opened: Result<(Line, Findings), SetupError>) {
-        match opened {
-            Ok((line, findings)) => {
-                if line.created != self.line.created {
-                    self.suspicion.forget();
-                }
-                self.suspicion.searched(&findings);
-                self.found.extend(findings.unreadable);
-                self.line = line;
-                self.watch = None;
-                self.ask_at = None;
-                self.phase = Phase::Pulling;
-            }
-            Err(error) => {
-                tracing::error!(%error, "no deliveries; trying again");
-                self.failures = self.failures.saturating_add(1);
-                self.begin_anew();
-            }
         }
     }
 }

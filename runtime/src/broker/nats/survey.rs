@@ -37,7 +37,8 @@ impl Broker {
     }
 
     /// Compares the durable consumer of `subscription`, if there is one, with
-    /// what would be asked for.
+    /// what would be asked for. Differences that [`Broker::updating_consumers`]
+    /// would remove are no errors with it.
     ///
     /// # Errors
     /// Lists every field that differs; names the permission that is missing.
@@ -48,7 +49,7 @@ impl Broker {
         let (ack_wait, max_deliver, start) = (*ack_wait, *max_deliver, *start);
         let durable = Durable::new(subscription, &Terms { stream, ack_wait, max_deliver, start });
         match self.consumer_info(stream, &durable.name).await {
-            Ok(info) => durable.compare(&info),
+            Ok(info) => durable.compare(&info, self.updates_consumers),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error.about(durable.what())),
         }

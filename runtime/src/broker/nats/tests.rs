@@ -68,6 +68,7 @@ fn subscription(ack: Ack) -> Subscription {
         },
         max_in_flight: 1000,
         exclusive: false,
+        replicas: 1,
     }
 }
 

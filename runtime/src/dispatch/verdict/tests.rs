@@ -6,12 +6,12 @@ use crate::event::Event;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn retry() -> Retry {
-    Retry { attempts: 5, first: SECOND, max: 10 * SECOND }
+    Retry { attempts: 5, first: SECOND, max: 10 * SECOND, budget: 1.0 }
 }
 
 /// The verdict when jitter takes the whole of what it may.
 fn verdict(failure: &Failure, attempt: u32) -> Verdict {
-    failure.verdict(&retry(), attempt, |bound| bound)
+    failure.verdict(&retry(), attempt, |attempt| retry().longest_delay(attempt))
 }
 
 fn asked(after: Option<Duration>) -> Failure {
@@ -77,13 +77,16 @@ fn delays_double_up_to_the_longest() {
         assert_eq!(verdict(&asked(None), attempt), expected);
     }
     let patient = Retry { attempts: u32::MAX, ..retry() };
-    let late = asked(None).verdict(&patient, 1_000_000, |bound| bound);
+    let late = asked(None).verdict(&patient, 1_000_000, |attempt| patient.longest_delay(attempt));
     assert_eq!(late, Verdict::Retry(10 * SECOND));
 }
 
 #[test]
 fn jitter_takes_any_part_of_the_delay() {
-    assert_eq!(asked(None).verdict(&retry(), 3, |bound| bound / 4), Verdict::Retry(SECOND));
+    assert_eq!(
+        asked(None).verdict(&retry(), 3, |attempt| retry().longest_delay(attempt) / 4),
+        Verdict::Retry(SECOND)
+    );
     assert_eq!(
         asked(None).verdict(&retry(), 3, |_| Duration::ZERO),
         Verdict::Retry(Duration::ZERO)

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Surroundings, bytes, check_file, number, patterns, time};
+use super::{Surroundings, bytes, check_file, flow, number, patterns, time};
 use crate::manifest::{
-    Ack, Isolation, Limits, Plugin, Retry, Start, defaults,
+    Ack, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
     problem::Problem,
     raw,
     reader::Report,
@@ -32,6 +32,7 @@ pub fn plugins(
             let path = join("plugins", &name.0);
             check_kind(&path, &raw, report);
             let plugin = plugin(raw, surroundings);
+            flow::check(&path, &plugin, report);
             check_component(&path, &plugin.component, surroundings, (&mut components, report));
             check_times(&path, &plugin, report);
             (name.0, plugin)
@@ -48,22 +49,34 @@ fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
         subscribe: patterns(raw.subscribe),
         publish: patterns(raw.publish),
         publish_core: patterns(raw.publish_core),
-        concurrency: match raw.order_by {
-            Some(_) => 1,
-            None => number(raw.concurrency, defaults::CONCURRENCY),
-        },
-        order_by: raw.order_by,
+        concurrency: number(raw.concurrency, defaults::CONCURRENCY),
+        on_failure: raw.on_failure.unwrap_or(OnFailure::DeadLetter),
+        rate: raw.rate,
+        breaker: flow::breaker(raw.breaker),
         timeout,
         memory: bytes(raw.memory, defaults::MEMORY),
         isolation: raw.isolation.unwrap_or(Isolation::Event),
         retry: retry(raw.retry.unwrap_or_default()),
-        ack_wait: time(raw.ack_wait, defaults::ACK_WAIT.max(timeout * 2)),
-        ack: raw.ack.unwrap_or(Ack::Plain),
+        ack_wait: time(raw.ack_wait, default_ack_wait(timeout, raw.order_by.is_some())),
+        ack: raw.ack.unwrap_or(match raw.order_by {
+            Some(_) => Ack::Confirmed,
+            None => Ack::Plain,
+        }),
+        order_by: raw.order_by,
         start: raw.start.unwrap_or(Start::All),
         queue: number(raw.queue, defaults::QUEUE),
         allow_loop: raw.allow_loop.unwrap_or(false),
         limits: limits(raw.limits.unwrap_or_default(), timeout),
         config: raw.config.unwrap_or_default(),
+    }
+}
+
+/// For an ordered plugin it is short, since whoever takes over from a host that
+/// crashed has to wait for so long.
+fn default_ack_wait(timeout: Duration, is_ordered: bool) -> Duration {
+    match is_ordered {
+        true => timeout + defaults::ORDERED_ACK_WAIT_BEYOND_TIMEOUT,
+        false => defaults::ACK_WAIT.max(timeout * 2),
     }
 }
 
@@ -74,6 +87,7 @@ fn retry(raw: raw::Retry) -> Retry {
         attempts: number(raw.attempts, defaults::ATTEMPTS),
         first,
         max: time(backoff.max, defaults::BACKOFF_MAX.max(first)),
+        budget: raw.budget.unwrap_or(defaults::RETRY_BUDGET),
     }
 }
 

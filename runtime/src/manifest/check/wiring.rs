@@ -253,7 +253,7 @@ impl<'m> Wiring<'m> {
             None => (format!("{path}.timeout"), plugin.timeout),
         };
         let retry_path = format!("{path}.retry");
-        let budget = plugin.retry.budget(wait);
+        let budget = plugin.retry_budget();
         if budget <= stream.duplicate_window
             || !report.is_sound(&[&window_path, &wait_path, &retry_path])
         {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use toml::de::DeValue;
 
-use super::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH};
+use super::{
+    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
+    flow::{self, BreakerOrNot},
+};
 use crate::manifest::{
-    Ack, Isolation, OrderBy, Start,
+    Ack, Isolation, OnFailure, OrderBy, Rate, Start,
     problem::quoted,
     reader::{Node, Report, Table},
     value::{self, Empty, File, Filter, Name, Size, Time},
@@ -37,12 +40,21 @@ pub struct Plugin {
     pub publish_core: Option<Vec<Filter>>,
     /// Plugins with `stream` only: what makes events belong together that have to
     /// be handled in the order of the stream: a token of the subject, a header
-    /// or a JSON pointer. This version handles all events of such a plugin one
-    /// after the other, over all replicas, through retries; an event that goes
-    /// to the dead letters is a gap. `order-by = "subject.2"`
+    /// or a JSON pointer. Events of one key run one after the other, through
+    /// retries and crashes; other keys run beside them. One replica at a time
+    /// has the plugin, and another takes over when it ends. Events without a
+    /// key count as of one key. `order-by = "subject.2"`
     #[schemars(with = "Option<String>", regex(pattern = r"^(subject\.[1-9][0-9]?|header:[!-9;-~]+|json:/.*)$"), extend("examples" = ["subject.2", "header:Order-Id", "json:/order/id"]))]
     pub order_by: Option<OrderBy>,
-    /// The most events in flight; with `order-by` it is 1. `concurrency = 16`
+    /// Plugins with `order-by` only: whether an event that fails for good goes
+    /// to the dead letters, which is a gap in the order, or holds up its key
+    /// until it is handled. `on-failure = "dead-letter"`
+    #[schemars(extend("default" = "dead-letter", "examples" = ["block"]))]
+    pub on_failure: Option<OnFailure>,
+    /// The most runs begun in a time, by each replica. `rate = "500/s"`
+    #[schemars(with = "Option<String>", regex(pattern = r"^ *[0-9]+ */ *[a-z]+ *$"), extend("examples" = ["500/s", "30/min"]))]
+    pub rate: Option<Rate>,
+    /// The most runs at once. `concurrency = 16`
     #[schemars(range(min = 1, max = 4_096), extend("default" = 16, "examples" = [64]))]
     pub concurrency: Option<u64>,
     /// Wall clock for one run; 1 ms to 1 h, shorter than `ack-wait`. `timeout = "5s"`
@@ -84,6 +96,14 @@ pub struct Plugin {
     /// attempts = 5
     /// ```
     pub retry: Option<Retry>,
+    /// When no more events are asked for because runs fail; `false`: never.
+    ///
+    /// ```toml
+    /// [plugins.price.breaker]
+    /// failure-ratio = 0.5
+    /// ```
+    #[schemars(extend("examples" = [false, { "failure-ratio": 0.8 }]))]
+    pub breaker: Option<BreakerOrNot>,
     /// Finer limits of one run.
     ///
     /// ```toml
@@ -125,6 +145,10 @@ pub struct Retry {
     /// The pause between attempts: a random time up to `first`, doubled at each
     /// attempt, up to `max`. `backoff = { first = "500ms", max = "60s" }`
     pub backoff: Option<Backoff>,
+    /// What part of a quick retry each handled event earns. While more runs
+    /// fail than that pays for, retries wait up to `backoff.max`. `budget = 0.25`
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.25, "examples" = [0.1]))]
+    pub budget: Option<f64>,
 }
 
 /// The pauses between attempts.
@@ -163,6 +187,8 @@ pub struct Limits {
 }
 
 const ACKS: &[(&str, Ack)] = &[("plain", Ack::Plain), ("confirmed", Ack::Confirmed)];
+const ON_FAILURES: &[(&str, OnFailure)] =
+    &[("dead-letter", OnFailure::DeadLetter), ("block", OnFailure::Block)];
 const STARTS: &[(&str, Start)] = &[("all", Start::All), ("new", Start::New)];
 
 impl Plugin {
@@ -176,6 +202,8 @@ impl Plugin {
             publish: table.get("publish", value::filters(Empty::Allowed)),
             publish_core: table.get("publish-core", value::filters(Empty::Allowed)),
             order_by: table.get("order-by", order_by),
+            on_failure: table.get("on-failure", value::choice(ON_FAILURES)),
+            rate: table.get("rate", flow::rate),
             concurrency: table.get("concurrency", value::count(1..=4_096)),
             timeout: table.get("timeout", value::time(MILLISECOND..=HOUR)),
             memory: table.get("memory", value::size(64 * KIB..=4 * GIB)),
@@ -186,6 +214,7 @@ impl Plugin {
             queue: table.get("queue", value::count(1..=1_000_000)),
             allow_loop: table.get("allow-loop", value::flag),
             retry: table.section("retry", Retry::read),
+            breaker: table.get("breaker", flow::breaker),
             limits: table.section("limits", Limits::read),
             config: table.get("config", config),
         }
@@ -200,6 +229,7 @@ impl Retry {
                 first: table.get("first", value::time(MILLISECOND..=HOUR)),
                 max: table.get("max", value::time(MILLISECOND..=DAY)),
             }),
+            budget: table.get("budget", flow::ratio(0.0..=1.0)),
         }
     }
 }

@@ -77,6 +77,7 @@ async fn a_consumer_that_differs_is_refused_and_changed_only_on_request() {
         subjects: patterns(&["in.a", "in.b"]),
         max_in_flight: 7,
         exclusive: false,
+        replicas: 1,
         ..subscription(Ack::Plain)
     };
     let error = broker.subscribe(other.clone()).await.unwrap_err().to_string();
@@ -85,6 +86,7 @@ async fn a_consumer_that_differs_is_refused_and_changed_only_on_request() {
         "subscribe: wanted \"in.a\" \"in.b\", found \"in.>\"",
         "max-ack-pending: wanted 7, found 1000",
         "nats consumer edit IN host-plugin",
+        "--update-consumers",
     ] {
         assert!(error.contains(text), "{text:?} is not in: {error}");
     }

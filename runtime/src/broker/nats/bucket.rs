@@ -1,0 +1,154 @@
+//! The key-value bucket of a host: what it has to remember beyond the life of
+//! its processes. Leases of ordered plugins, and notes about events that are
+//! not settled.
+//!
+//! It is made when it is first needed. Entries are forgotten after a day.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{
+    self,
+    kv::{self, UpdateErrorKind},
+    stream::StorageType,
+};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::Broker;
+use crate::broker::{Note, SettleError};
+
+/// How long an entry is kept that nobody writes again.
+const MAX_AGE: Duration = Duration::from_secs(86_400);
+
+/// A bucket of the server. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    broker: Broker,
+    name: Arc<str>,
+    replicas: usize,
+}
+
+/// A value and the revision under which it was written.
+pub(super) struct Entry {
+    pub(super) value: Bytes,
+    pub(super) revision: u64,
+}
+
+/// Why an entry was not written.
+pub(super) enum WriteError {
+    /// Somebody else wrote in between.
+    Overtaken,
+    /// It may or may not be written.
+    Unknown(String),
+}
+
+impl Bucket {
+    pub(super) fn new(broker: Broker, host: &str, replicas: usize) -> Bucket {
+        Bucket { broker, name: format!("{host}_STATE").into(), replicas }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The entry at `key`; `None` if there is none.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, String> {
+        self.within(async {
+            let store = match self.context().get_key_value(&*self.name).await {
+                Ok(store) => store,
+                // Made when something is written.
+                Err(_) => return Ok(None),
+            };
+            let entry = store.entry(key).await.map_err(|error| error.to_string())?;
+            let entry = entry.filter(|entry| entry.operation == kv::Operation::Put);
+            Ok(entry.map(|entry| Entry { value: entry.value, revision: entry.revision }))
+        })
+        .await?
+    }
+
+    /// Writes `value` at `key`, if it still has this revision; 0: if it is not
+    /// there. The new revision.
+    pub(super) async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+    ) -> Result<u64, WriteError> {
+        let written = self.within(async {
+            let store = self.store().await.map_err(WriteError::Unknown)?;
+            if revision == 0 {
+                let created = store.create(key, value).await;
+                return created.map_err(|error| match error.kind() {
+                    kv::CreateErrorKind::AlreadyExists => WriteError::Overtaken,
+                    _ => WriteError::Unknown(error.to_string()),
+                });
+            }
+            store.update(key, value, revision).await.map_err(|error| match error.kind() {
+                UpdateErrorKind::WrongLastRevision => WriteError::Overtaken,
+                _ => WriteError::Unknown(error.to_string()),
+            })
+        });
+        written.await.map_err(WriteError::Unknown)?
+    }
+
+    /// Writes `note` at `key`, whatever is there.
+    pub(super) async fn put_note(&self, key: &str, note: Note) -> Result<(), SettleError> {
+        let value = serde_json::json!({ "spared": note.spared, "begun": note.begun });
+        let written = self.within(async {
+            let store = self.store().await?;
+            store.put(key, value.to_string().into()).await.map_err(|error| error.to_string())
+        });
+        let written = written.await.and_then(|written| written);
+        written.map(drop).map_err(|detail| SettleError { detail })
+    }
+
+    /// The note at `key`; an empty one if there is none that can be read.
+    pub(super) async fn note(&self, key: &str) -> Note {
+        let entry = match self.read(key).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::debug!(bucket = self.name(), key, error, "a note cannot be read");
+                None
+            }
+        };
+        let value = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        let value: serde_json::Value = value.unwrap_or_default();
+        let number = |name: &str| {
+            let number = value.get(name).and_then(serde_json::Value::as_u64);
+            number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+        };
+        Note { spared: number("spared"), begun: number("begun") }
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        let limit = self.broker.inner.request_timeout;
+        timeout(limit, work).await.map_err(|_| {
+            format!("the server did not answer within {}", humantime::format_duration(limit))
+        })
+    }
+
+    /// The bucket on the server, made if it is missing.
+    async fn store(&self) -> Result<kv::Store, String> {
+        let context = self.context();
+        if let Ok(store) = context.get_key_value(&*self.name).await {
+            return Ok(store);
+        }
+        let config = kv::Config {
+            bucket: self.name.to_string(),
+            description: "leases and notes of a pelton host".to_owned(),
+            history: 1,
+            max_age: MAX_AGE,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..kv::Config::default()
+        };
+        context.create_key_value(config).await.map_err(|error| {
+            format!("the key-value bucket `{}` cannot be made: {error}", self.name)
+        })
+    }
+
+    /// Of the client in use now: another one comes after a breakdown.
+    fn context(&self) -> jetstream::Context {
+        jetstream::new(self.broker.inner.client().as_ref().clone())
+    }
+}

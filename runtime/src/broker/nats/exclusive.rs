@@ -1,0 +1,221 @@
+//! What makes a source the only one of its consumer over all replicas: the
+//! lease, the deliveries that are in hand under it, and what has to be gathered
+//! before anything runs.
+//!
+//! When deliveries are asked for and what is done with them: `pull`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{
+    bucket::Bucket,
+    consumer::Durable,
+    delivery::Delivery,
+    lease::{Lease, Tenure},
+    line::Line,
+    regain::Regain,
+};
+
+/// The server finds out that an ack wait is over a moment later.
+const MARGIN: Duration = Duration::from_millis(500);
+/// The life of a lease is half the ack wait, within these bounds.
+const LIFE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// The exclusive side of a source.
+pub(super) struct Exclusive {
+    lease: Lease,
+    ack_wait: Duration,
+    /// The term that the source works under; 0: none yet.
+    term: u64,
+    in_hand: Arc<InHand>,
+    /// When what was on its way may have been lost.
+    broke_at: Option<Instant>,
+    regain: Option<Regain<Delivery>>,
+    /// Nothing is asked for before then.
+    not_before: Option<Instant>,
+}
+
+/// The deliveries of one term.
+#[derive(Debug, Default)]
+struct InHand {
+    now: watch::Sender<usize>,
+    /// Whether one was dropped without an answer that may count on the server.
+    has_lost: AtomicBool,
+}
+
+/// A delivery's part in its source's tenure.
+#[derive(Debug)]
+pub(super) struct Grip {
+    tenure: watch::Receiver<Option<Tenure>>,
+    term: u64,
+    in_hand: Arc<InHand>,
+    is_answered: bool,
+}
+
+impl Grip {
+    pub(super) fn holds(&self) -> bool {
+        self.tenure.borrow().is_some_and(|tenure| tenure.term == self.term && tenure.holds())
+    }
+
+    /// The server has been told what becomes of it.
+    pub(super) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.in_hand.has_lost.store(true, Ordering::Relaxed);
+        }
+        self.in_hand.now.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+impl Exclusive {
+    /// Begins to seek the lease for `durable`.
+    pub(super) fn seek(bucket: Bucket, durable: &Durable, me: String) -> Exclusive {
+        let life = (durable.ack_wait / 2).clamp(LIFE.0, LIFE.1);
+        let key = format!("lease.{}.{}", durable.stream, durable.name);
+        Exclusive {
+            lease: Lease::seek(bucket, key, me, life),
+            ack_wait: durable.ack_wait,
+            term: 0,
+            in_hand: Arc::default(),
+            broke_at: None,
+            regain: None,
+            not_before: None,
+        }
+    }
+
+    /// Waits until the lease is held. Cancel-safe.
+    pub(super) async fn held(&mut self) {
+        self.lease.held().await;
+    }
+
+    /// Whether the lease is held, in the same tenure as before.
+    pub(super) fn goes_on(&self) -> bool {
+        self.lease.tenure().is_some_and(|tenure| tenure.term == self.term)
+    }
+
+    /// Whether the lease is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.lease.tenure().is_some()
+    }
+
+    /// What was on its way may be lost.
+    pub(super) fn broke(&mut self) {
+        self.broke_at = Some(Instant::now());
+        self.regain = None;
+    }
+
+    /// Waits until nothing is in hand, so that the server's count of what is
+    /// unsettled says what is lost; no longer than for what is lost to be due
+    /// again.
+    pub(super) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut in_hand = self.in_hand.now.subscribe();
+        let goes_on = self.goes_on();
+        let limit = self.ack_wait + MARGIN;
+        async move {
+            if goes_on {
+                drop(timeout(limit, in_hand.wait_for(|n| *n == 0)).await);
+            }
+        }
+    }
+
+    /// Another inbox was opened: decides what has to be gathered first. How many
+    /// deliveries that may be.
+    pub(super) fn opened(&mut self, line: &Line) -> usize {
+        let Some(tenure) = self.lease.tenure() else { return 0 };
+        let is_new = tenure.term != self.term;
+        if is_new {
+            self.term = tenure.term;
+            // What is in hand of an earlier term is not ours any more.
+            self.in_hand = Arc::default();
+        }
+        let missing = line.unsettled.saturating_sub(*self.in_hand.now.borrow());
+        let lost_at = match (is_new, self.broke_at.take()) {
+            (true, _) if tenure.was_settled => None,
+            (true, _) => Some(tenure.since),
+            (false, broke_at) => broke_at,
+        };
+        self.not_before = lost_at.filter(|_| missing > 0).map(|at| at + self.ack_wait + MARGIN);
+        self.regain = (missing > 0).then(|| Regain::new(missing, line.newest, self.ack_wait / 2));
+        missing
+    }
+
+    /// When deliveries may be asked for; `None`: now.
+    pub(super) fn not_before(&mut self) -> Option<Instant> {
+        self.not_before = self.not_before.filter(|at| *at > Instant::now());
+        self.not_before
+    }
+
+    pub(super) fn grip(&self) -> Grip {
+        self.in_hand.now.send_modify(|n| *n += 1);
+        Grip {
+            tenure: self.lease.watch(),
+            term: self.term,
+            in_hand: Arc::clone(&self.in_hand),
+            is_answered: false,
+        }
+    }
+
+    /// Gathers a delivery, if that is what has to be done; else gives it back.
+    pub(super) fn gather(&mut self, delivery: Delivery) -> Option<Delivery> {
+        match (&mut self.regain, delivery.sequence()) {
+            (Some(regain), Some(sequence)) => {
+                regain.came(sequence, delivery, Instant::now());
+                None
+            }
+            _ => Some(delivery),
+        }
+    }
+
+    /// The server says how many are unsettled.
+    pub(super) fn recheck(&mut self, unsettled: usize) {
+        let Some(regain) = &mut self.regain else { return };
+        let others = self.in_hand.now.borrow().saturating_sub(regain.len());
+        regain.unsettled(unsettled.saturating_sub(others));
+    }
+
+    /// Whether something is being gathered, and asking for it has begun.
+    pub(super) fn is_gathering(&mut self) -> bool {
+        self.regain.is_some() && self.not_before().is_none()
+    }
+
+    /// What was gathered, once it is complete.
+    pub(super) fn gathered(&mut self) -> Vec<Delivery> {
+        match self.regain.take_if(|regain| regain.is_done(Instant::now())) {
+            Some(regain) => regain.into_deliveries().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// What was gathered so far, since nothing more will come.
+    pub(super) fn end(&mut self) -> Vec<Delivery> {
+        self.regain.take().into_iter().flat_map(Regain::into_deliveries).collect()
+    }
+
+    /// To see from elsewhere who has the plugin.
+    pub(super) fn watch(&self) -> watch::Receiver<Option<Tenure>> {
+        self.lease.watch()
+    }
+
+    /// Gives the lease back. The next holder need not wait for what was in hand,
+    /// if all of it was answered.
+    pub(super) async fn close(self) {
+        let has_lost = self.in_hand.has_lost.load(Ordering::Relaxed);
+        let is_settled = !has_lost && *self.in_hand.now.borrow() == 0;
+        self.lease.close(is_settled).await;
+    }
+}
