@@ -19,6 +19,7 @@ mod command_line;
 mod components;
 mod conformance;
 mod core_nats;
+mod dead_letters;
 mod delivery;
 mod examples;
 mod faults;

@@ -146,8 +146,16 @@ impl Subscription {
     /// The name of the durable consumer or queue group, which all replicas of
     /// the host share.
     pub fn name(&self) -> String {
-        durable(&self.host, &self.plugin)
+        match self.from {
+            From::Replays { .. } => replays_durable(&self.host, &self.plugin),
+            From::Stream { .. } | From::Core { .. } => durable(&self.host, &self.plugin),
+        }
     }
+}
+
+/// The name of the durable consumer of a plugin's replays.
+pub fn replays_durable(host: &str, plugin: &str) -> String {
+    format!("{host}-{plugin}-replays")
 }
 
 /// The name of the durable consumer or queue group of a plugin of a host.
@@ -168,6 +176,18 @@ pub enum From {
         max_deliver: u32,
         /// Where a new consumer begins. An existing one goes on where it is.
         start: manifest::Start,
+        /// How deliveries are acknowledged.
+        ack: manifest::Ack,
+    },
+    /// Requests to run dead letters again, through a durable consumer of the
+    /// work queue that holds them. A delivery's event is the original one.
+    Replays {
+        /// The stream's name.
+        stream: String,
+        /// How long the server waits for an answer before it delivers again.
+        ack_wait: Duration,
+        /// A fuse above the host's own attempts; see `manifest::Retry`.
+        max_deliver: u32,
         /// How deliveries are acknowledged.
         ack: manifest::Ack,
     },

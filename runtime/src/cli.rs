@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod completions;
 mod componentize;
+mod dlq;
 mod inspect;
 mod logging;
 mod reload;
@@ -41,7 +42,8 @@ enum Exit {
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
         pelton reload                have the running host take a changed manifest\n  \
-        pelton inspect price.wasm    what a component exports and needs"
+        pelton inspect price.wasm    what a component exports and needs\n  \
+        pelton dlq list              what could not be handled"
 )]
 struct Cli {
     #[command(flatten)]
@@ -57,6 +59,7 @@ enum Verb {
     Check(check::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
+    Dlq(dlq::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -64,7 +67,9 @@ enum Verb {
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(problem) = logging::start(&cli.logging) {
+    // What `dlq` prints beside its results is its own words.
+    let level = if matches!(cli.verb, Verb::Dlq(_)) { "warn" } else { "info" };
+    if let Err(problem) = logging::start(&cli.logging, level) {
         report::error(&problem);
         return Exit::Usage.into();
     }
@@ -74,6 +79,7 @@ pub fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),
+        Verb::Dlq(arguments) => dlq::run(arguments),
         Verb::Schema(arguments) => schema::run(arguments),
         Verb::Completions(arguments) => completions::run(arguments),
     };

@@ -36,6 +36,7 @@ use breaker::Position;
 use budget::Budget;
 pub use dead_letter::DeadLetters;
 use gate::Gate;
+use history::History;
 pub use intake::Sources;
 use intake::{Ended, Hold, Intake, Kind};
 use journey::InHand;
@@ -49,6 +50,7 @@ mod breaker;
 mod budget;
 mod dead_letter;
 mod gate;
+mod history;
 mod intake;
 mod journey;
 mod lanes;
@@ -99,7 +101,8 @@ pub struct Plan {
 impl Plan {
     /// Names what the plugin publishes for `event`.
     fn run(&self, event: &Event) -> RunId {
-        RunId::new(&event.id, &self.host, &self.plugin, "")
+        let namespace = event.replay.as_ref().map_or("", |replay| &replay.namespace);
+        RunId::new(&event.id, &self.host, &self.plugin, namespace)
     }
 
     fn hold(&self) -> Hold {
@@ -107,7 +110,7 @@ impl Plan {
             None => (self.concurrency, self.concurrency),
             Some(_) => (MAX_LINED_UP.max(self.concurrency), self.concurrency.max(256)),
         };
-        Hold { events, ahead, bytes: self.max_held_bytes }
+        Hold { events, ahead, replays: self.concurrency, bytes: self.max_held_bytes }
     }
 }
 
@@ -123,6 +126,7 @@ pub struct Dispatcher<B, H> {
     lanes: Option<Lanes>,
     /// Lanes whose first event waits for its next attempt.
     backing_off: AtomicUsize,
+    history: History,
     random: Mutex<SmallRng>,
     /// Cancelled at the stop: ends what only waits.
     hurry: CancellationToken,
@@ -160,6 +164,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             plan,
             admission,
             metrics,
+            history: History::default(),
             hurry: CancellationToken::new(),
             cut: CancellationToken::new(),
         }

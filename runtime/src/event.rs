@@ -8,6 +8,10 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+pub use letter::Replay;
+
+pub mod letter;
+
 /// One header of an event or an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -48,6 +52,8 @@ pub struct Event {
     pub attempt: u32,
     /// Where it is stored; `None` for core NATS.
     pub position: Option<Position>,
+    /// Set when this is a run of a dead letter.
+    pub replay: Option<Box<Replay>>,
 }
 
 /// What a handler returns for publishing.
@@ -120,9 +126,11 @@ impl RunId {
         format!("{}.{index}", self.0)
     }
 
-    /// The message id of the dead letter.
-    pub fn dead_letter(&self) -> String {
-        format!("{}.dead", self.0)
+    /// The message id of the dead letter; another one for each `replay`, which
+    /// may fail within the time that ids are remembered.
+    pub fn dead_letter(&self, replay: Option<&Replay>) -> String {
+        let run = &self.0;
+        replay.map_or(format!("{run}.dead"), |replay| format!("{run}.dead.{}", replay.id))
     }
 }
 

@@ -289,6 +289,7 @@ fn part(
     Some(Part {
         spec: spec.clone(),
         subscription: plan::subscription(manifest, name, spec),
+        replays: plan::replays(manifest, name, spec).filter(|_| provision.jetstream()),
         plan: plan::dispatch(manifest, spec, &plugin, provision),
         metrics: metrics.plugin(name),
         plugin,

@@ -19,4 +19,5 @@ pub mod plugin;
 pub mod dispatch;
 
 pub mod admin;
+pub mod dead_letters;
 pub mod host;

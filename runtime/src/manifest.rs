@@ -137,6 +137,12 @@ pub struct DeadLetters {
     pub max_bytes: u64,
     /// Copies in a cluster. Default 1.
     pub replicas: usize,
+    /// The work queue with requests to run dead letters again:
+    /// `<host>_REPLAYS`, with as many copies.
+    pub replays: String,
+    /// The first tokens of its subjects, before `<plugin>.<subject>`:
+    /// `replays.<host>`.
+    pub replays_prefix: String,
 }
 
 /// `[streams.<name>]`: created when missing, compared when present.
@@ -363,6 +369,26 @@ pub enum Start {
     All,
     /// With what comes after the consumer was made.
     New,
+}
+
+impl DeadLetters {
+    /// The work queue of requests to run dead letters again. Nothing is ever
+    /// removed from it but what was handled.
+    pub fn replays_settings(&self) -> Stream {
+        let subjects = Pattern::parse(&format!("{}.>", self.replays_prefix));
+        Stream {
+            subjects: subjects.into_iter().collect(),
+            retention: Retention::WorkQueue,
+            storage: Storage::File,
+            replicas: self.replicas,
+            max_age: None,
+            max_bytes: None,
+            max_messages: None,
+            max_message_size: None,
+            discard: Discard::New,
+            duplicate_window: defaults::DUPLICATE_WINDOW,
+        }
+    }
 }
 
 impl OrderBy {

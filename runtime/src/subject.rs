@@ -68,6 +68,19 @@ pub fn check_reply(text: &str) -> Result<(), Error> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
+/// `subject` without what a subject to publish to must not contain, and not
+/// longer than that may be: the server lets publishers use wildcards and control
+/// characters literally, and lines of 4 KiB.
+pub fn plain(subject: &str) -> String {
+    let plain = |character: char| match character {
+        '*' | '>' => '_',
+        character if character.is_ascii_graphic() => character,
+        _ => '_',
+    };
+    let plain: String = subject.chars().map(plain).take(MAX_BYTES).collect();
+    plain.trim_end_matches('.').to_owned()
+}
+
 impl Pattern {
     /// Checks `text` and makes it a pattern.
     pub fn parse(text: &str) -> Result<Pattern, Error> {

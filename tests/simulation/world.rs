@@ -46,6 +46,9 @@ pub struct World {
 
 /// Runs one seed to its end. On a current-thread runtime with paused time.
 pub async fn run(scenario: Scenario) -> Outcome {
+    // Timers tick in whole milliseconds since the runtime began, which is some
+    // nanoseconds ago. From here on, it is whole milliseconds ago.
+    sleep(Duration::from_millis(1)).await;
     let mut world = World::new(scenario).await;
     let mut replicas: Vec<_> = (0..world.scenario.replicas).map(|_| world.begin()).collect();
     world.bad_times(&mut replicas).await;
@@ -140,6 +143,7 @@ impl World {
                     Ok(live) => break live,
                     // The server may be away, as it may be at any start.
                     Err(_) => tokio::select! {
+                        biased;
                         () = sleep(Duration::from_secs(1)) => {}
                         () = stopped.cancelled() => return None,
                     },

@@ -37,12 +37,16 @@ pub use self::{
 use super::{
     From, Keep, Message, Note, PublishError, Published, SettleError, SetupError, Subscription,
 };
-use crate::{broker, manifest};
+use crate::{
+    broker,
+    manifest::{self, Start},
+};
 
 mod consumer;
 mod delivery;
 mod fleeting;
 mod lease;
+mod replays;
 mod server;
 mod source;
 mod stream;
@@ -310,12 +314,17 @@ impl broker::Broker for Broker {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {
         match &subscription.from {
-            From::Stream { stream, start, ack, .. } => {
+            From::Stream { stream, ack, .. } | From::Replays { stream, ack, .. } => {
+                let start = match subscription.from {
+                    From::Stream { start, .. } => start,
+                    From::Replays { .. } | From::Core { .. } => Start::All,
+                };
                 let line = Line {
+                    is_replays: matches!(subscription.from, From::Replays { .. }),
                     connection: self.connection,
                     key: (stream.clone(), subscription.name()),
                     terms: Terms::new(&subscription),
-                    start: *start,
+                    start,
                     ack: *ack,
                     seen: (0, 0),
                     allowed: 0,

@@ -24,10 +24,16 @@ use self::{
     core::Core,
     lease::Tenure,
     pull::Pull,
+    replays::Replays,
     revive::Origin,
 };
 pub use self::{
-    connect::WhenUnreachable, connection::State, delivery::Delivery, difference::Difference,
+    connect::WhenUnreachable,
+    connection::State,
+    delivery::Delivery,
+    difference::Difference,
+    reading::{Reading, Scope},
+    stored::{Listening, StoredMessage, StreamState},
     stream::StreamFacts,
 };
 use super::{From, Message, PublishError, Published, SetupError, Subscription};
@@ -48,9 +54,12 @@ mod line;
 mod malformed;
 mod publish;
 mod pull;
+mod reading;
 mod regain;
+mod replays;
 mod revive;
 mod status;
+mod stored;
 mod stream;
 mod survey;
 mod suspect;
@@ -270,6 +279,10 @@ impl super::Broker for Broker {
                 self.watch_tenure(&subscription.plugin, pull.tenure());
                 Ok(Source(Kind::Pull(Box::new(pull))))
             }
+            From::Replays { .. } => {
+                let replays = Replays::open(self.clone(), &subscription).await?;
+                Ok(Source(Kind::Replays(Box::new(replays))))
+            }
             From::Core { queue } => {
                 let core = Core::open(self, &subscription, *queue).await?;
                 Ok(Source(Kind::Core(core)))
@@ -289,6 +302,7 @@ pub struct Source(Kind);
 
 enum Kind {
     Pull(Box<Pull>),
+    Replays(Box<Replays>),
     Core(Core),
 }
 
@@ -298,6 +312,7 @@ impl super::Source for Source {
     fn allow(&mut self, n: usize) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.allow(n),
+            Kind::Replays(replays) => replays.allow(n),
             Kind::Core(core) => core.allow(n),
         }
     }
@@ -305,6 +320,7 @@ impl super::Source for Source {
     fn pace(&mut self, most: Option<usize>) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.pace(most),
+            Kind::Replays(replays) => replays.pace(most),
             Kind::Core(core) => core.pace(most),
         }
     }
@@ -312,14 +328,16 @@ impl super::Source for Source {
     fn pause(&mut self, time: Duration) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.pause_consumer(time),
-            // Each member of a queue group is on its own.
-            Kind::Core(_) => {}
+            // Each member of a queue group is on its own; and who asks for a
+            // replay shall see what comes of it.
+            Kind::Core(_) | Kind::Replays(_) => {}
         }
     }
 
     async fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
             Kind::Pull(pull) => pull.next().await,
+            Kind::Replays(replays) => replays.next().await,
             Kind::Core(core) => core.next().await,
         }
     }
@@ -327,6 +345,7 @@ impl super::Source for Source {
     async fn stop(&mut self) {
         match &mut self.0 {
             Kind::Pull(pull) => pull.stop(),
+            Kind::Replays(replays) => replays.stop(),
             Kind::Core(core) => core.stop(),
         }
     }
@@ -334,7 +353,7 @@ impl super::Source for Source {
     async fn close(self) {
         match self.0 {
             Kind::Pull(pull) => pull.close().await,
-            Kind::Core(_) => {}
+            Kind::Core(_) | Kind::Replays(_) => {}
         }
     }
 }
@@ -343,6 +362,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Kind::Pull(_) => "Source(stream)",
+            Kind::Replays(_) => "Source(replays)",
             Kind::Core(_) => "Source(core)",
         })
     }

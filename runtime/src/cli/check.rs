@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, stderr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -70,10 +70,24 @@ impl Source {
         self.read(look()).inspect_err(|problems| report::note(problems)).ok()
     }
 
+    /// The manifest at `path`, for a verb that runs no components: they need not
+    /// be there.
+    pub fn load_settings(path: PathBuf, nats_url: Vec<String>) -> Option<Manifest> {
+        let source = Source { manifest: path, nats_url };
+        source.read_with(look(), |_| Ok(())).inspect_err(|problems| report::note(problems)).ok()
+    }
+
     /// The manifest, complete and valid, or its problems, for people.
     pub fn read(&self, look: Look) -> Result<Manifest, String> {
-        let loaded =
-            Manifest::load(&self.manifest, &Environment::process(), plugin::check_component);
+        self.read_with(look, plugin::check_component)
+    }
+
+    fn read_with(
+        &self,
+        look: Look,
+        check_component: impl Fn(&Path) -> Result<(), String>,
+    ) -> Result<Manifest, String> {
+        let loaded = Manifest::load(&self.manifest, &Environment::process(), check_component);
         let mut manifest = loaded.map_err(|problems| problems.render(look))?;
         if !self.nats_url.is_empty() {
             let replaced = manifest.override_url(&self.nats_url.join(","));

@@ -26,9 +26,10 @@ enum Format {
     Json,
 }
 
-/// Installs the log of this process.
-pub fn start(options: &Options) -> anyhow::Result<()> {
-    let filter = options.log.as_deref().filter(|filter| !filter.is_empty()).unwrap_or("info");
+/// Installs the log of this process; `level` is what is logged unless something
+/// else is asked for.
+pub fn start(options: &Options, level: &str) -> anyhow::Result<()> {
+    let filter = options.log.as_deref().filter(|filter| !filter.is_empty()).unwrap_or(level);
     // The client tells of its connections at info; we tell the same in our words.
     let filter = match filter.contains("async_nats") {
         true => filter.to_owned(),

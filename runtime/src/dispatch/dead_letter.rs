@@ -6,8 +6,11 @@ use bytes::Bytes;
 use crate::{
     broker::{Keep, Message},
     dispatch::{Failure, Plan},
-    event::{Event, Header},
-    subject,
+    event::{
+        Event, Header,
+        letter::{Attempt, fact, malformed, one_line, original, replayed, timestamp},
+    },
+    subject::plain,
 };
 
 /// The longest error text in a record, in bytes.
@@ -17,16 +20,6 @@ const MAX_BACKTRACE: usize = 4096;
 
 /// The longest subject in a record, in bytes: the longest that servers take.
 const MAX_SUBJECT: usize = 4096;
-
-/// The first part of the names of the headers that we add.
-const PREFIX: &str = "Pelton-Dlq-";
-/// What stands before the name of an original header that would command the
-/// server, or that is ours.
-const ORIGINAL: &str = "Pelton-Original-";
-
-/// The header with the block of headers that could not be read, whole and
-/// percent-encoded: every byte but printable ASCII, and `%`.
-const MALFORMED: &str = "Pelton-Malformed-Headers";
 
 /// Where dead letters are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +42,15 @@ enum Detail {
 }
 
 impl DeadLetters {
-    /// The record of `event`, which failed at `now_ms` (milliseconds since 1970),
-    /// as complete as the server takes it. `None` if it takes none, and the
+    /// The record of `event`, which failed at `now_ms` (milliseconds since 1970)
+    /// after the failures in `history`, as complete as the server takes it. `None` if it takes none, and the
     /// payload would be lost.
     pub fn record(
         &self,
         plan: &Plan,
         event: &Event,
         failure: &Failure,
-        now_ms: u64,
+        (history, now_ms): (&[Attempt], u64),
     ) -> Option<Message> {
         let malformed = failure.malformed_headers().map(malformed);
         let record = |detail| {
@@ -67,6 +60,8 @@ impl DeadLetters {
             let mut headers: Vec<_> = readable.map(original).collect();
             headers.extend(malformed.clone());
             headers.extend(facts(plan, event, failure, (detail, now_ms)));
+            let told = history.iter().filter(|_| detail == Detail::All);
+            headers.extend(told.map(|attempt| fact("History", attempt.line())));
             self.message(plan, event, headers, event.payload.clone())
         };
         let fits = |message: &Message| plan.publishing.takes(message);
@@ -84,7 +79,7 @@ impl DeadLetters {
     }
 
     fn message(&self, plan: &Plan, event: &Event, headers: Vec<Header>, payload: Bytes) -> Message {
-        let id = plan.run(event).dead_letter();
+        let id = plan.run(event).dead_letter(event.replay.as_deref());
         Message {
             subject: format!("{}.{}.{}", self.prefix, plan.plugin, plain(&event.subject)),
             headers,
@@ -118,74 +113,12 @@ fn facts(
         facts.push(fact("Stream-Created", position.stream_created.to_string()));
         facts.push(fact("Sequence", position.sequence.to_string()));
     }
+    facts.extend(event.replay.as_deref().map(replayed).unwrap_or_default());
     if let Some(backtrace) = failure.backtrace().filter(|_| detail == Detail::All) {
         facts.push(fact("Backtrace", one_line(backtrace, MAX_BACKTRACE)));
     }
     facts
 }
-
-fn fact(name: &str, value: impl Into<String>) -> Header {
-    Header { name: format!("{PREFIX}{name}"), value: value.into() }
-}
-
-fn original(header: &Header) -> Header {
-    let name = header.name.to_ascii_lowercase();
-    match name.starts_with("nats-") || name.starts_with("pelton-") {
-        true => Header { name: format!("{ORIGINAL}{}", header.name), value: header.value.clone() },
-        false => header.clone(),
-    }
-}
-
-fn malformed(block: &[u8]) -> Header {
-    let encode = |byte: &u8| match byte {
-        b'%' => "%25".to_owned(),
-        byte if byte.is_ascii_graphic() => char::from(*byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    Header { name: MALFORMED.to_owned(), value: block.iter().map(encode).collect() }
-}
-
-/// `subject` without what a subject to publish to must not contain, and not
-/// longer than that may be: the server lets publishers use wildcards and control
-/// characters literally, and lines of 4 KiB. The header has it in full.
-fn plain(subject: &str) -> String {
-    let plain = |character: char| match character {
-        '*' | '>' => '_',
-        character if character.is_ascii_graphic() => character,
-        _ => '_',
-    };
-    let plain: String = subject.chars().map(plain).take(subject::MAX_BYTES).collect();
-    plain.trim_end_matches('.').to_owned()
-}
-
-/// `text` as a header's value: line breaks become ` | `, other control
-/// characters are shown as escapes, and at most `max` bytes are kept.
-fn one_line(text: &str, max: usize) -> String {
-    let mut line = String::new();
-    for character in text.trim().replace('\n', " | ").chars() {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
-        }
-        if line.len() > max {
-            line.push('…');
-            break;
-        }
-    }
-    line
-}
-
-/// RFC 3339, in milliseconds.
-fn timestamp(ms: u64) -> String {
-    let time = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(ms));
-    match time.filter(|_| ms < MAX_MS) {
-        Some(time) => humantime::format_rfc3339_millis(time).to_string(),
-        None => ms.to_string(),
-    }
-}
-
-/// The end of the year 9999, which is where RFC 3339 ends.
-const MAX_MS: u64 = 253_402_300_800_000;
 
 #[cfg(test)]
 mod tests;

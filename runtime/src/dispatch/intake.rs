@@ -16,15 +16,14 @@ pub struct Sources<S> {
     pub replays: Option<S>,
 }
 
-/// Replays of one plugin that are in hand at once: they wait for a slot like
-/// any other event, and must not keep live events from theirs.
-const MAX_REPLAYS: usize = 4;
-
 /// How much of a plugin may be in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hold {
     /// The most live deliveries.
     pub events: usize,
+    /// The most replays: they wait for a slot like any other event, and must not
+    /// keep live events from theirs.
+    pub replays: usize,
     /// No more are asked for while those in hand have so many bytes.
     pub bytes: usize,
     /// The most deliveries asked for and not here yet.
@@ -60,7 +59,7 @@ pub(super) struct Intake<S> {
 impl<S: Source> Intake<S> {
     pub(super) fn new(mut sources: Sources<S>, hold: Hold) -> Intake<S> {
         if let Some(replays) = &mut sources.replays {
-            replays.allow(MAX_REPLAYS.min(hold.events));
+            replays.allow(hold.replays);
         }
         Intake { sources, hold, allowed: 0, held: 0, held_bytes: 0, position: Position::Closed }
     }

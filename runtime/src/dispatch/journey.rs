@@ -236,6 +236,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                 }
             };
         }
+        self.history.forget(event);
         self.metrics.dead_lettered(class);
         tracing::warn!(
             plugin = self.plan.plugin, event = event.id, subject = event.subject,
@@ -246,7 +247,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     async fn store_dead_letter(&self, event: &Event, failure: &Failure) -> Result<(), Failure> {
         let dead_letters = self.plan.dead_letters.as_ref().ok_or(Failure::NoDeadLetters)?;
-        let record = dead_letters.record(&self.plan, event, failure, now_ms());
+        let history = self.history.of(event);
+        let record = dead_letters.record(&self.plan, event, failure, (&history, now_ms()));
         let record = vec![record.ok_or(Failure::TooLargeToBury)?];
         self.publish_until_stored(record, Tally::DeadLetter).await
     }
@@ -296,6 +298,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         };
         match verdict {
             Verdict::Retry(delay) => {
+                self.history.note(event, failure, now_ms());
                 self.metrics.retried.increment(1);
                 tracing::warn!(
                     plugin = self.plan.plugin, event = event.id, subject = event.subject,
@@ -395,6 +398,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     fn finished(&self, event: &Event) {
         self.metrics.done.increment(1);
+        self.history.forget(event);
         self.budget.earn();
         let age_ms = now_ms().saturating_sub(event.time_ms);
         self.metrics.age_seconds.record(Duration::from_millis(age_ms));

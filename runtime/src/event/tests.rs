@@ -37,5 +37,5 @@ fn host_plugin_and_namespace_make_another_run() {
     assert_ne!(run, RunId::new("e", "orders", "price", "replay-1"));
     assert_ne!(run, RunId::new("e", "ordersp", "rice", ""));
     assert_ne!(run.output(1), run.output(11));
-    assert_ne!(run.output(0), run.dead_letter());
+    assert_ne!(run.output(0), run.dead_letter(None));
 }

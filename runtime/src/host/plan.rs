@@ -50,6 +50,26 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
     }
 }
 
+/// What the plugin is asked to run again.
+pub(super) fn replays(manifest: &Manifest, name: &str, spec: &Spec) -> Option<Subscription> {
+    let letters = &manifest.dead_letters;
+    let subject = Pattern::parse(&format!("{}.{name}.>", letters.replays_prefix)).ok()?;
+    Some(Subscription {
+        host: manifest.host.name.clone(),
+        plugin: name.to_owned(),
+        subjects: vec![subject],
+        from: From::Replays {
+            stream: letters.replays.clone(),
+            ack_wait: spec.ack_wait,
+            max_deliver: spec.retry.attempts.saturating_add(FUSE),
+            ack: spec.ack,
+        },
+        max_in_flight: MAX_ACK_PENDING,
+        exclusive: false,
+        replicas: letters.replicas,
+    })
+}
+
 /// An ordered plugin has in hand what waits in line, too, and its host is alone.
 fn max_in_flight(spec: &Spec) -> usize {
     match spec.order_by {

@@ -156,7 +156,10 @@ impl Survey<'_> {
         }
         let letters = &self.manifest.dead_letters;
         let key = "dead-letters".to_owned();
-        self.declared(&letters.stream, &dead_letters(letters), key).await;
+        self.declared(&letters.stream, &dead_letters(letters), key.clone()).await;
+        self.declared(&letters.replays, &letters.replays_settings(), key).await;
+        // No output goes there.
+        self.found.streams.remove(&letters.replays);
         for (name, spec) in &self.manifest.plugins {
             self.source(name, spec).await;
             self.outputs(name, spec).await;
@@ -211,7 +214,8 @@ impl Survey<'_> {
                 Ok(streams) => streams,
                 Err(error) => return self.note(key, error),
             };
-            for stream in &streams {
+            for stream in streams.iter().filter(|name| **name != self.manifest.dead_letters.replays)
+            {
                 if let Err(error) = self.learn(stream).await {
                     self.note(key.clone(), error);
                 }

@@ -33,6 +33,8 @@ pub(super) struct Part {
     pub(super) spec: manifest::Plugin,
     pub(super) plugin: Arc<Plugin>,
     pub(super) subscription: Subscription,
+    /// What it is asked to run again; `None` without JetStream.
+    pub(super) replays: Option<Subscription>,
     pub(super) plan: Plan,
     pub(super) metrics: PluginMetrics,
 }
@@ -106,7 +108,11 @@ impl Part {
     /// NATS begins to fill the queue.
     pub(super) async fn bind(&self, broker: &Broker) -> Result<Bound, SetupError> {
         let live = broker.subscribe(self.subscription.clone()).await?;
-        Ok(Sources { live, replays: None })
+        let replays = match &self.replays {
+            Some(replays) => Some(broker.subscribe(replays.clone()).await?),
+            None => None,
+        };
+        Ok(Sources { live, replays })
     }
 }
 

@@ -89,6 +89,8 @@ fn dead_letters(raw: raw::DeadLetters, host: &Host) -> DeadLetters {
         max_age: time(raw.max_age, defaults::DEAD_LETTERS_MAX_AGE),
         max_bytes: bytes(raw.max_bytes, defaults::DEAD_LETTERS_MAX_BYTES),
         replicas: number(raw.replicas, defaults::REPLICAS),
+        replays: format!("{}_REPLAYS", host.name),
+        replays_prefix: format!("replays.{}", host.name),
     }
 }
 

@@ -184,6 +184,8 @@ fn a_minimal_manifest_gets_every_default() {
         max_age: Duration::from_secs(30 * 86_400),
         max_bytes: 1 << 30,
         replicas: 1,
+        replays: "pelton_REPLAYS".to_owned(),
+        replays_prefix: "replays.pelton".to_owned(),
     };
     assert_eq!(manifest.dead_letters, dead_letters);
     assert_eq!(manifest.streams, BTreeMap::new());
@@ -294,6 +296,8 @@ fn a_full_manifest_sets_everything_around_the_plugins() {
         max_age: Duration::from_secs(7 * 86_400),
         max_bytes: 10_000_000_000,
         replicas: 3,
+        replays: "orders_REPLAYS".to_owned(),
+        replays_prefix: "replays.orders".to_owned(),
     };
     assert_eq!(manifest.dead_letters, dead_letters);
     let stream = Stream {

@@ -120,5 +120,6 @@ fn event(payload: &str) -> Event {
         time_ms: 1_700_000_000_000,
         attempt: 3,
         position: Some(Position { stream: "ORDERS".to_owned(), stream_created: 7, sequence: 42 }),
+        replay: None,
     }
 }

@@ -111,5 +111,6 @@ fn event() -> Event {
         time_ms: 1,
         attempt: 1,
         position: Some(position),
+        replay: None,
     }
 }

@@ -79,7 +79,8 @@ struct Pending {
 impl Terms {
     pub(super) fn new(wish: &Subscription) -> Terms {
         let (ack_wait, max_deliver) = match wish.from {
-            From::Stream { ack_wait, max_deliver, .. } => (ack_wait, max_deliver),
+            From::Stream { ack_wait, max_deliver, .. }
+            | From::Replays { ack_wait, max_deliver, .. } => (ack_wait, max_deliver),
             From::Core { .. } => (Duration::MAX, 1),
         };
         let (subjects, max_pending) = (wish.subjects.clone(), wish.max_in_flight);

@@ -71,7 +71,10 @@ impl Delivery {
 
 impl broker::Delivery for Delivery {
     fn event(&self) -> Result<Event, broker::DecodeError> {
-        Ok(self.event.clone())
+        match self.grant.as_ref().is_some_and(|grant| grant.is_replays) {
+            true => self.broker.original(&self.event),
+            false => Ok(self.event.clone()),
+        }
     }
 
     fn size(&self) -> usize {

@@ -63,6 +63,8 @@ pub(super) enum Served {
 pub(super) struct Grant {
     pub(super) key: Key,
     pub(super) ack: Ack,
+    /// Whether the message is a request for a replay.
+    pub(super) is_replays: bool,
     /// In which term it was given, if only one source may have it.
     pub(super) term: Option<u64>,
 }
@@ -255,6 +257,7 @@ impl Server {
             time_ms: self.now_ms(),
             attempt: 1,
             position: None,
+            replay: None,
         };
         self.fan_out(&event);
         self.store(message, event.time_ms)
@@ -371,7 +374,12 @@ impl Server {
             None if line.is_stopping => return Served::Ended,
             None => return Served::Wait(until),
         }
-        let grant = Grant { key: line.key.clone(), ack: line.ack, term: line.term };
+        let grant = Grant {
+            key: line.key.clone(),
+            ack: line.ack,
+            is_replays: line.is_replays,
+            term: line.term,
+        };
         line.hand_over().map_or(Served::Ended, |event| Served::Event(Box::new(event), grant))
     }
 

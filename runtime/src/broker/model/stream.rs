@@ -155,6 +155,7 @@ impl Stream {
             time_ms: *time_ms,
             attempt,
             position: Some(position),
+            replay: None,
         })
     }
 

@@ -68,6 +68,8 @@ pub(super) struct Line {
     pub(super) allowed: usize,
     /// The most that may come now, if that is less.
     pub(super) pace: Option<usize>,
+    /// Whether what is stored are requests for replays.
+    pub(super) is_replays: bool,
     pub(super) is_exclusive: bool,
     /// In which it may get deliveries, if only one source may.
     pub(super) term: Option<u64>,

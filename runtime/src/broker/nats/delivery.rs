@@ -4,13 +4,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, HeaderValue, Message, RequestErrorKind, client, jetstream};
+use async_nats::{
+    HeaderMap, HeaderName, HeaderValue, Message, RequestErrorKind, client, jetstream,
+};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::{
     Broker, bucket::Bucket, connect::Version, consumer::Durable, exclusive::Grip, malformed,
-    suspect::Unreadable,
+    replays::Original, suspect::Unreadable,
 };
 use crate::{
     broker::{self, DecodeError, Note, SettleError},
@@ -58,6 +60,8 @@ enum Kind {
         /// Why the client cannot read it, and the block of its headers, if it
         /// came in another way.
         refused: Option<Box<(String, Bytes)>>,
+        /// If it asks for a replay: what was left in the source stream.
+        replay: Option<Box<Original>>,
     },
     /// By core NATS.
     Core {
@@ -73,7 +77,7 @@ impl Delivery {
         message: Message,
         provenance: Provenance,
     ) -> Delivery {
-        Delivery { broker, message, kind: Kind::Stream { provenance, refused: None } }
+        Delivery { broker, message, kind: Kind::Stream { provenance, refused: None, replay: None } }
     }
 
     /// The delivery that broke the connection, which the client never returned.
@@ -93,7 +97,7 @@ impl Delivery {
             description: None,
         };
         let refused = Some(Box::new((refusal, block)));
-        Delivery { broker, message, kind: Kind::Stream { provenance, refused } }
+        Delivery { broker, message, kind: Kind::Stream { provenance, refused, replay: None } }
     }
 
     pub(super) fn from_core(
@@ -103,6 +107,14 @@ impl Delivery {
         time_ms: u64,
     ) -> Delivery {
         Delivery { broker, message, kind: Kind::Core { id, time_ms } }
+    }
+
+    /// The same delivery, as a request for a replay.
+    pub(super) fn asking_for(mut self, original: Original) -> Delivery {
+        if let Kind::Stream { replay, .. } = &mut self.kind {
+            *replay = Some(Box::new(original));
+        }
+        self
     }
 
     fn stored_event(
@@ -159,6 +171,10 @@ impl Delivery {
         Some((bucket, format!("note.{}.{created}.{}", durable.name, self.sequence()?)))
     }
 
+    pub(super) fn has_header(&self, name: &HeaderName) -> bool {
+        self.message.headers.as_ref().is_some_and(|headers| headers.get(name.clone()).is_some())
+    }
+
     /// Its place in the stream.
     pub(super) fn sequence(&self) -> Option<u64> {
         self.ack_message().info().ok().map(|info| info.stream_sequence)
@@ -189,6 +205,7 @@ impl Delivery {
             time_ms: 0,
             attempt: 1,
             position: None,
+            replay: None,
         }
     }
 
@@ -278,9 +295,9 @@ impl Delivery {
         }
         let mut headers = HeaderMap::new();
         let text = HeaderValue::from("the event was rejected");
-        headers.insert(async_nats::HeaderName::from_static("Nats-Service-Error"), text);
+        headers.insert(HeaderName::from_static("Nats-Service-Error"), text);
         let code = HeaderValue::from(500_i32);
-        headers.insert(async_nats::HeaderName::from_static("Nats-Service-Error-Code"), code);
+        headers.insert(HeaderName::from_static("Nats-Service-Error-Code"), code);
         let client = self.broker.inner.client();
         let sent = client.publish_with_headers(reply, headers, Bytes::new());
         match timeout(self.broker.inner.request_timeout, sent).await {
@@ -293,8 +310,12 @@ impl Delivery {
 impl broker::Delivery for Delivery {
     fn event(&self) -> Result<Event, DecodeError> {
         match &self.kind {
-            Kind::Stream { provenance, refused } => {
-                self.stored_event(provenance.created, refused.as_deref())
+            Kind::Stream { provenance, refused, replay } => {
+                let stored = self.stored_event(provenance.created, refused.as_deref())?;
+                match replay {
+                    None => Ok(stored),
+                    Some(original) => original.event_of(stored),
+                }
             }
             Kind::Core { id, time_ms } => {
                 let reply_to = self.message.reply.as_ref().map(ToString::to_string);
@@ -353,7 +374,7 @@ impl broker::Delivery for Delivery {
 
 /// The headers by name; values of one name in their order. The client keeps
 /// names in a hash map, so their order among each other is gone.
-fn read_headers(map: &HeaderMap) -> Vec<Header> {
+pub(super) fn read_headers(map: &HeaderMap) -> Vec<Header> {
     let mut names = map.iter().collect::<Vec<_>>();
     names.sort_by(|(left, _), (right, _)| {
         AsRef::<str>::as_ref(*left).cmp(AsRef::<str>::as_ref(*right))

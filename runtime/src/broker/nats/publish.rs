@@ -26,12 +26,20 @@ impl Broker {
         &self,
         message: &Message,
     ) -> Result<Published, PublishError> {
+        self.publish_and_learn(message).await.map(|(published, _)| published)
+    }
+
+    /// With the sequence under which a stream has it, 0 if none has.
+    pub(super) async fn publish_and_learn(
+        &self,
+        message: &Message,
+    ) -> Result<(Published, u64), PublishError> {
         let mut headers = match headers(&message.headers) {
             Ok(headers) => headers,
             Err(detail) => return Err(refused(&message.subject, detail)),
         };
         match &message.keep {
-            Keep::Fleeting => self.send(message, headers).await,
+            Keep::Fleeting => self.send(message, headers).await.map(|sent| (sent, 0)),
             Keep::Stored { id, stream } => {
                 let ours =
                     [(NATS_MESSAGE_ID, Some(&**id)), (NATS_EXPECTED_STREAM, stream.as_deref())];
@@ -76,7 +84,7 @@ impl Broker {
         &self,
         message: &Message,
         headers: HeaderMap,
-    ) -> Result<Published, PublishError> {
+    ) -> Result<(Published, u64), PublishError> {
         let (subject, payload) = (message.subject.as_str(), message.payload.clone());
         let since = Instant::now();
         let request = client::Request::new().headers(headers).payload(payload).timeout(None);
@@ -121,15 +129,17 @@ pub(super) fn headers(headers: &[Header]) -> Result<HeaderMap, String> {
 struct Answer {
     #[serde(default)]
     duplicate: bool,
+    #[serde(default)]
+    seq: u64,
     stream: Option<String>,
     error: Option<jetstream::Error>,
 }
 
-fn read(subject: &str, payload: &[u8]) -> Result<Published, PublishError> {
+fn read(subject: &str, payload: &[u8]) -> Result<(Published, u64), PublishError> {
     match serde_json::from_slice(payload) {
         Ok(Answer { error: Some(error), .. }) => Err(of_stream(subject, &error)),
-        Ok(Answer { stream: Some(_), duplicate: true, .. }) => Ok(Published::Duplicate),
-        Ok(Answer { stream: Some(_), .. }) => Ok(Published::Stored),
+        Ok(Answer { stream: Some(_), duplicate: true, seq, .. }) => Ok((Published::Duplicate, seq)),
+        Ok(Answer { stream: Some(_), seq, .. }) => Ok((Published::Stored, seq)),
         _ => Err(refused(subject, "the answer is not a stream's: a service listens on this subject, and no stream stores it".to_owned())),
     }
 }

@@ -2,7 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    broker::DecodeError, dispatch::Publishing, event::Position, manifest::Retry, plugin::CallError,
+    broker::DecodeError,
+    dispatch::Publishing,
+    event::{Position, Replay, letter::percent_decoded},
+    manifest::Retry,
+    plugin::CallError,
 };
 
 fn plan() -> Plan {
@@ -35,6 +39,7 @@ fn event(subject: &str) -> Event {
         time_ms: 1_700_000_000_123,
         attempt: 5,
         position: Some(Position { stream: "ORDERS".to_owned(), stream_created: 7, sequence: 42 }),
+        replay: None,
     }
 }
 
@@ -49,7 +54,7 @@ fn to(source_keeps: bool) -> DeadLetters {
 }
 
 fn record(subject: &str, failure: &Failure) -> Message {
-    to(true).record(&plan(), &event(subject), failure, 1_700_000_001_000).unwrap()
+    to(true).record(&plan(), &event(subject), failure, (&[], 1_700_000_001_000)).unwrap()
 }
 
 fn value<'a>(message: &'a Message, name: &str) -> &'a str {
@@ -112,7 +117,7 @@ fn a_long_subject_is_cut_in_the_subject_and_whole_in_the_header() {
 fn what_does_not_fit_loses_its_details_first_and_its_payload_last() {
     let sized = |payload: usize, source_keeps: bool| {
         let event = Event { payload: vec![0; payload].into(), ..event("a") };
-        to(source_keeps).record(&plan(), &event, &trap(&"x".repeat(1000)), 0)
+        to(source_keeps).record(&plan(), &event, &trap(&"x".repeat(1000)), (&[], 0))
     };
     let (whole, lean) = (sized(100, false).unwrap(), sized(7000, false).unwrap());
     assert_eq!(value(&whole, "Pelton-Dlq-Backtrace"), "0: inner | 1: handle");
@@ -139,11 +144,11 @@ fn headers_that_could_not_be_read_are_kept_whole_and_can_be_decoded() {
     assert_eq!(value(&whole, "Colour"), "v");
     let text = value(&whole, "Pelton-Malformed-Headers");
     assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
-    assert_eq!(decoded(text), all_bytes);
+    assert_eq!(percent_decoded(text), all_bytes);
 
     let sized = |payload: usize| {
         let event = Event { payload: vec![0; payload].into(), ..event("a") };
-        let record = to(false).record(&plan(), &event, &unreadable(all_bytes.clone()), 0)?;
+        let record = to(false).record(&plan(), &event, &unreadable(all_bytes.clone()), (&[], 0))?;
         assert_eq!(record.payload.len(), payload);
         Some(record)
     };
@@ -152,20 +157,33 @@ fn headers_that_could_not_be_read_are_kept_whole_and_can_be_decoded() {
     assert_eq!(value(&lean.unwrap(), "Pelton-Malformed-Headers"), text);
 }
 
-/// Percent-encoding read back.
-fn decoded(text: &str) -> Vec<u8> {
-    let mut bytes = text.bytes();
-    let digit = |byte: Option<u8>| char::from(byte.unwrap()).to_digit(16).unwrap() as u8;
-    let mut decoded = Vec::new();
-    while let Some(byte) = bytes.next() {
-        let encoded = byte == b'%';
-        decoded.push(if encoded { digit(bytes.next()) * 16 + digit(bytes.next()) } else { byte });
-    }
-    decoded
-}
-
 #[test]
-fn a_time_beyond_the_calendar_is_a_number() {
-    assert_eq!(timestamp(u64::MAX), u64::MAX.to_string());
-    assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
+fn a_replay_that_fails_again_makes_another_record() {
+    let past = Attempt {
+        replay: 0,
+        number: 5,
+        at_ms: 0,
+        class: "trap".to_owned(),
+        error: "é\r\nx".repeat(100),
+    };
+    let replay = |id: &str| Replay {
+        id: id.to_owned(),
+        number: 2,
+        namespace: "n".to_owned(),
+        batch: "b".to_owned(),
+        past: Vec::new(),
+    };
+    let record = |id: Option<&str>| {
+        let replay = id.map(|id| Box::new(replay(id)));
+        let event = Event { replay, ..event("a") };
+        to(true).record(&plan(), &event, &trap("x"), (std::slice::from_ref(&past), 0)).unwrap()
+    };
+    let (first, again, third) = (record(None), record(Some("r")), record(Some("s")));
+    assert!(first.keep != again.keep && again.keep != third.keep);
+    assert_eq!(again.keep, record(Some("r")).keep, "of one replay there is one record");
+    assert_eq!(value(&again, "Pelton-Dlq-Replays"), "2");
+    assert_eq!(value(&again, "Pelton-Dlq-Namespace"), "n");
+    let history = value(&again, "Pelton-Dlq-History");
+    assert!(history.starts_with("0.5 1970-01-01T00:00:00.000Z trap é\\r | x"), "{history}");
+    assert!(history.len() < 300, "{history}");
 }

@@ -15,6 +15,7 @@ fn event(sequence: u64, subject: &str, payload: &str) -> Event {
         time_ms: 0,
         attempt: 1,
         position: Some(position),
+        replay: None,
     }
 }
 

@@ -38,6 +38,7 @@ fn event(headers: &[Header]) -> Event {
         time_ms: 0,
         attempt: 1,
         position: None,
+        replay: None,
     }
 }
 

@@ -53,6 +53,7 @@ fn what_cannot_pass_goes_to_the_dead_letters_at_once() {
         time_ms: 0,
         attempt: 1,
         position: None,
+        replay: None,
     };
     let (detail, headers) = (String::new(), Bytes::new());
     let unreadable = DecodeError { detail, event: Box::new(event), headers };

@@ -94,6 +94,7 @@ impl<'m> Wiring<'m> {
                 .help("set its limits in `[dead-letters]`, or give this stream another name");
             report.add(problem);
         }
+        self.check_replays(name, list, report);
         for pattern in list.1 {
             if Pattern::parse(&format!("{}.>", dead.prefix))
                 .is_ok_and(|dead| dead.overlaps(pattern))
@@ -114,6 +115,29 @@ impl<'m> Wiring<'m> {
                     .help("the server refuses such a stream: begin with a token of your own, as in `orders.>`");
                 report.add(problem);
             }
+        }
+    }
+
+    /// Nor may it take the requests to run dead letters again.
+    fn check_replays(&self, name: &str, list: &List<'_>, report: &mut Report) {
+        let dead = &self.manifest.dead_letters;
+        if name == dead.replays {
+            let message = format!(
+                "the stream `{name}` is the one for replays of dead letters, which the host makes itself"
+            );
+            let problem = Problem::new("overlapping-streams", message)
+                .label(Target::Key(join("streams", name)), "")
+                .help("give this stream another name, or the host (`[host] name`)");
+            report.add(problem);
+        }
+        let Ok(replays) = Pattern::parse(&format!("{}.>", dead.replays_prefix)) else { return };
+        for pattern in list.1.iter().filter(|pattern| pattern.overlaps(&replays)) {
+            let message =
+                format!("`{pattern}` takes in the replays of dead letters, on `{replays}`");
+            let problem = Problem::new("overlapping-streams", message)
+                .label(self.at(&list.0, pattern), "")
+                .help("replays have a stream of their own: narrow the subject, or give the host another name");
+            report.add(problem);
         }
     }
 
