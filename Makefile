@@ -3,12 +3,13 @@
 #   make demo    build, run the order pipeline on a nats-server of its own, show what comes out
 #   make test    every test
 #   make bench   ours against a native loop on the same client (takes some minutes)
+#   make chaos   kill hosts and server at random: EVENTS=20000 HOST_KILLS=50 SERVER_KILLS=5 [SEED=7]
 #   make sim     the dispatcher on a model of JetStream, with faults by chance (SEEDS=10000 SEED=0)
 #   make conformance  the model of JetStream against nats-server 2.10, 2.12 and 2.15
 #   make check   format, lints, licences: what a change has to pass besides the tests
 #   make clean   remove everything that was built or fetched
 
-.PHONY: demo test bench sim conformance check clean tools
+.PHONY: demo test bench chaos sim conformance check clean tools
 .DEFAULT_GOAL := help
 
 # Builds say what they do; make need not repeat it.
@@ -42,11 +43,17 @@ bench: tools
 	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
 	@$(RELEASE)/examples/bench
 
-# Servers that are fetched once, whatever is on PATH.
+chaos: tools
+	cargo build --release --bin pelton --example chaos
+	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
+	@$(RELEASE)/examples/chaos $(if $(EVENTS),--events $(EVENTS)) $(if $(HOST_KILLS),--host-kills $(HOST_KILLS)) \
+		$(if $(SERVER_KILLS),--server-kills $(SERVER_KILLS)) $(if $(SEED),--seed $(SEED))
+
 sim: tools
 	cargo build --release --example sim
 	@$(RELEASE)/examples/sim --seeds $(or $(SEEDS),10000) --first-seed $(or $(SEED),0)
 
+# Servers that are fetched once, whatever is on PATH.
 conformance: tools
 	@for version in 2.10.26 2.12.8 2.15.1; do scripts/setup-nats $$version >/dev/null || exit 1; done
 	cargo build --example conformance

@@ -1,41 +1,21 @@
 //! Crashes and lost connections, with exact accounting: nothing lost, nothing
 //! published twice.
 
-use std::collections::BTreeMap;
-
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::harness::{Project, Server, Stored, eventually, seed};
+use crate::harness::{Account, Project, Server, Stored, events, eventually, seed};
 
-/// Every event `n` fans out into these three outputs, once.
-fn assert_exactly_once(stored: &[Stored], n_events: usize) {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for out in stored {
-        *counts.entry(format!("{} {}", out.subject, out.text())).or_default() += 1;
-    }
-    let twice: Vec<_> = counts.iter().filter(|(_, n)| **n != 1).collect();
-    assert!(twice.is_empty(), "published more than once: {twice:?}");
-    assert_eq!(counts.len(), n_events * FAN, "outputs are missing");
-}
-
-const FAN: usize = 3;
-
-/// Events for the guest `split`, each with its own number.
-fn events(n: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
-    (0..n).map(|n| {
-        ("in.x".to_owned(), format!(r#"{{"id":{n},"outputs":{FAN},"sleep-ms":2}}"#).into_bytes())
-    })
-}
+const FAN: u64 = 3;
 
 #[tokio::test]
 async fn killed_hosts_lose_and_repeat_nothing() {
-    const EVENTS: usize = 3_000;
+    const EVENTS: u64 = 3_000;
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let server = Server::start().await;
     let project = Project::with_guest("split", "concurrency = 32");
     server.stream("IN", &["in.>"]).await;
-    server.publish_all(events(EVENTS)).await;
+    server.publish_all(events(0..EVENTS, FAN)).await;
 
     let mut kills = 0;
     let mut deduplicated = 0.0;
@@ -45,10 +25,10 @@ async fn killed_hosts_lose_and_repeat_nothing() {
         let until = before + random.random_range(50..400);
         let now = eventually("some events are handled", async || {
             let now = server.count("OUT").await;
-            (now >= until || now as usize == EVENTS * FAN).then_some(now)
+            (now >= until || now == EVENTS * FAN).then_some(now)
         })
         .await;
-        if now as usize == EVENTS * FAN {
+        if now == EVENTS * FAN {
             server.settled("IN", "pelton-subject").await;
             deduplicated += daemon.metric(DEDUPLICATED).await;
             break;
@@ -60,19 +40,19 @@ async fn killed_hosts_lose_and_repeat_nothing() {
 
     println!("seed {seed}: {kills} kills, {deduplicated} duplicates caught");
     assert!(kills >= 10, "seed {seed}: only {kills} kills");
-    assert_exactly_once(&server.stored("OUT").await, EVENTS);
+    Account::of(&server, EVENTS, FAN).await.assert_all_done();
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
 }
 
 #[tokio::test]
 async fn a_server_killed_in_full_flow_loses_and_repeats_nothing() {
-    const EVENTS: usize = 3_000;
+    const EVENTS: u64 = 3_000;
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = Server::start().await;
     let project = Project::with_guest("split", "concurrency = 32");
     server.stream("IN", &["in.>"]).await;
-    server.publish_all(events(EVENTS)).await;
+    server.publish_all(events(0..EVENTS, FAN)).await;
     let daemon = project.run(&server).await;
 
     let mut kills = 0;
@@ -81,10 +61,10 @@ async fn a_server_killed_in_full_flow_loses_and_repeats_nothing() {
         let until = before + random.random_range(300..1_200);
         let now = eventually("events flow again", async || {
             let now = server.count("OUT").await;
-            (now >= until || now as usize == EVENTS * FAN).then_some(now)
+            (now >= until || now == EVENTS * FAN).then_some(now)
         })
         .await;
-        if now as usize == EVENTS * FAN {
+        if now == EVENTS * FAN {
             break;
         }
         server.restart().await;
@@ -93,7 +73,7 @@ async fn a_server_killed_in_full_flow_loses_and_repeats_nothing() {
 
     server.settled("IN", "pelton-subject").await;
     assert!(kills >= 5, "seed {seed}: only {kills} kills");
-    assert_exactly_once(&server.stored("OUT").await, EVENTS);
+    Account::of(&server, EVENTS, FAN).await.assert_all_done();
     assert!(daemon.metric("pelton_nats_reconnects_total").await >= f64::from(kills));
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
 }
@@ -138,15 +118,15 @@ async fn a_run_longer_than_the_ack_wait_is_not_delivered_twice() {
 
 #[tokio::test]
 async fn two_replicas_share_the_work() {
-    const EVENTS: usize = 1_000;
+    const EVENTS: u64 = 1_000;
     let server = Server::start().await;
     let project = Project::with_guest("split", "");
     let (left, right) = (project.run(&server).await, project.run(&server).await);
 
-    server.publish_all(events(EVENTS)).await;
+    server.publish_all(events(0..EVENTS, FAN)).await;
     server.settled("IN", "pelton-subject").await;
 
-    assert_exactly_once(&server.stored("OUT").await, EVENTS);
+    Account::of(&server, EVENTS, FAN).await.assert_all_done();
     let done = "pelton_events_done_total{plugin=\"subject\"}";
     let (left, right) = (left.metric(done).await, right.metric(done).await);
     assert_eq!(left + right, EVENTS as f64);

@@ -14,14 +14,17 @@
 
 mod harness;
 
+mod chaos;
 mod command_line;
 mod components;
+mod conformance;
 mod core_nats;
 mod dead_letters;
 mod delivery;
 mod examples;
 mod faults;
 mod misbehaviour;
+mod network;
 mod order;
 mod reload;
 mod setup;

@@ -1,6 +1,6 @@
 //! Compares the traces of a server with those of the model.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 
@@ -55,8 +55,7 @@ pub async fn compare(binary: &std::path::Path, suite: Suite) -> Comparison {
     let server = Server::with_binary(binary, "jetstream {}").await;
     let version = server.client().await.server_info().version;
     let number = parse(&version);
-    let seeded = (suite.first_seed..suite.first_seed + suite.seeds).map(random::script);
-    let all: Vec<_> = rules::scripts().into_iter().chain(seeded).collect();
+    let all: Vec<_> = rules::scripts().into_iter().chain(seeded(suite).await).collect();
     let (able, unable): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.since <= number);
     let url = server.url();
     let outcomes = futures::stream::iter(able.into_iter().enumerate())
@@ -108,7 +107,7 @@ async fn shared(url: String, n: usize, script: Arc<Script>) -> Outcome {
     loop {
         tries += 1;
         let stream = format!("S{n}x{tries}");
-        let server = run::run(&real, &stream, &script).await;
+        let server = run::run(&real, &stream, &script, |_| Duration::ZERO).await;
         let difference = difference(&script, server).await;
         if difference.is_none() || tries == TRIES {
             return Outcome { script, tries, difference };
@@ -119,27 +118,57 @@ async fn shared(url: String, n: usize, script: Arc<Script>) -> Outcome {
 async fn alone(binary: &std::path::Path, script: Arc<Script>) -> Outcome {
     let server = Server::with_binary(binary, "jetstream {}").await;
     let real = Real::own(server).await;
-    let trace = run::run(&real, "S", &script).await;
+    let trace = run::run(&real, "S", &script, |_| Duration::ZERO).await;
     let difference = difference(&script, trace).await;
     Outcome { script, tries: 1, difference }
 }
 
 async fn difference(script: &Arc<Script>, server: Vec<Line>) -> Option<Difference> {
-    let model = modelled(Arc::clone(script)).await;
+    let model = modelled(Arc::clone(script), |_| Duration::ZERO).await;
     let text = |lines: &[Line]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (model, server) = (text(&model), text(&server));
     (model != server).then(|| Difference { script: script.name.clone(), model, server })
 }
 
+/// Scripts from seeds, without those in which two things happen at once.
+async fn seeded(suite: Suite) -> Vec<Script> {
+    let mut scripts = Vec::new();
+    let mut seed = suite.first_seed;
+    while (scripts.len() as u64) < suite.seeds {
+        let script = Arc::new(random::script(seed));
+        seed += 1;
+        if is_sure(&script).await {
+            scripts.push((*script).clone());
+        }
+    }
+    scripts
+}
+
+/// Whether it does not matter that actions are a little late, as on a machine
+/// that has other things to do.
+pub async fn is_sure(script: &Arc<Script>) -> bool {
+    let on_time = modelled(Arc::clone(script), |_| Duration::ZERO).await;
+    let late: [run::Delay; 2] = [
+        |tick| Duration::from_millis(40) * (tick % 2),
+        |tick| Duration::from_millis(40) * ((tick + 1) % 2),
+    ];
+    for delay in late {
+        if modelled(Arc::clone(script), delay).await != on_time {
+            return false;
+        }
+    }
+    true
+}
+
 /// The model's trace, in a time of its own that passes at once.
-async fn modelled(script: Arc<Script>) -> Vec<Line> {
+async fn modelled(script: Arc<Script>, delay: run::Delay) -> Vec<Line> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(async { run::run(&Modelled::new(), "S", &script).await })
+        runtime.block_on(async { run::run(&Modelled::new(), "S", &script, delay).await })
     };
     tokio::task::spawn_blocking(run).await.unwrap()
 }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use pelton::{
-    broker::{Broker as _, Delivery as _, Keep, Message, PublishError, Source as _},
+    broker::{Delivery as _, Keep, Message, PublishError},
     event::Disposition,
 };
 use tokio::{
@@ -39,7 +39,7 @@ struct Runner<'a, W: World> {
     sources: BTreeMap<&'static str, Reader>,
     n_filled: u32,
     tick: u32,
-    paused: Duration,
+    delay: Delay,
 }
 
 /// A task that takes whatever a source brings.
@@ -54,8 +54,11 @@ impl Drop for Reader {
     }
 }
 
+/// How late a group of actions is.
+pub type Delay = fn(u32) -> Duration;
+
 /// The trace of `script` with the stream `stream` in `world`, sorted within a tick.
-pub async fn run<W: World>(world: &W, stream: &str, script: &Script) -> Vec<Line> {
+pub async fn run<W: World>(world: &W, stream: &str, script: &Script, delay: Delay) -> Vec<Line> {
     let record = Record { began: Instant::now(), held: BTreeMap::new(), lines: Vec::new() };
     let mut runner = Runner {
         world,
@@ -64,7 +67,7 @@ pub async fn run<W: World>(world: &W, stream: &str, script: &Script) -> Vec<Line
         sources: BTreeMap::new(),
         n_filled: 0,
         tick: 0,
-        paused: Duration::ZERO,
+        delay,
     };
     for group in &script.groups {
         runner.until_tick().await;
@@ -84,7 +87,7 @@ pub async fn run<W: World>(world: &W, stream: &str, script: &Script) -> Vec<Line
 impl<W: World> Runner<'_, W> {
     async fn until_tick(&self) {
         let began = self.record.lock().unwrap().began;
-        sleep_until(began + TICK * self.tick).await;
+        sleep_until(began + TICK * self.tick + (self.delay)(self.tick)).await;
     }
 
     fn note(&self, text: String) {
@@ -95,6 +98,10 @@ impl<W: World> Runner<'_, W> {
 
     async fn step(&mut self, step: &Step) {
         let (world, stream) = (self.world, self.stream);
+        match step {
+            Step::Publish { .. } | Step::Backlog(_) | Step::Stored | Step::DeleteMessage(_) => {}
+            silent => self.note(format!("> {silent:?}")),
+        }
         match step {
             Step::Stream(terms) => {
                 let made = world.make_stream(stream, &terms.settings(stream)).await;
@@ -192,7 +199,6 @@ impl<W: World> Runner<'_, W> {
     async fn restart(&mut self) {
         let before = Instant::now();
         self.world.restart().await;
-        self.paused += before.elapsed();
         self.record.lock().unwrap().began += before.elapsed();
     }
 

@@ -21,11 +21,6 @@ pub fn quarters(n: u32) -> Duration {
     TICK * n / 4
 }
 
-/// An ack wait: two ticks and a quarter. Three in a row still end at a fraction.
-pub fn ack_wait() -> Duration {
-    quarters(9)
-}
-
 /// What happens, in groups: one a tick.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -130,6 +125,7 @@ pub fn usual() -> Terms {
     Terms {
         max_in_flight: 100,
         max_deliver: 3,
+        // Two ticks and a quarter: three in a row still end at a fraction.
         ack_wait: 9,
         start: Start::All,
         ack: Ack::Plain,

@@ -67,7 +67,7 @@ impl Daemon {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits until the daemon says that it is ready.
@@ -143,6 +143,11 @@ impl Daemon {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// Removes the log of a daemon that will not be asked about.
+    pub fn forget_log(&self) {
+        std::fs::remove_file(&self.log).unwrap();
     }
 
     /// SIGTERM, and waits for the end.

@@ -2,12 +2,16 @@
 
 pub use daemon::{Daemon, Finished, run as verb};
 pub use guests::{build, build_example, guest};
+pub use oracle::{Account, events};
 pub use project::{Project, plugin_table};
+pub use proxy::{Direction, Network, Proxy};
 pub use server::{Server, Stored};
 
 mod daemon;
 mod guests;
+mod oracle;
 mod project;
+mod proxy;
 mod server;
 
 use std::{path::PathBuf, time::Duration};

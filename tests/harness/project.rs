@@ -58,6 +58,13 @@ impl Project {
         daemon
     }
 
+    /// Starts a daemon that reaches its server at `url`, and waits until it is ready.
+    pub async fn run_at(&self, url: &str) -> Daemon {
+        let mut daemon = Daemon::launch(self.folder.path(), &["--nats-url", url]);
+        daemon.ready().await;
+        daemon
+    }
+
     /// Starts a daemon on it.
     pub fn launch(&self, server: &Server) -> Daemon {
         self.launch_with(server, &[])

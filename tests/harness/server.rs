@@ -70,6 +70,11 @@ impl Server {
         Server::with_binary(&BINARY, config).await
     }
 
+    /// The binary of the servers of the tests.
+    pub fn usual_binary() -> &'static Path {
+        &BINARY
+    }
+
     /// A server of another version than that of the other tests.
     pub async fn with_binary(binary: &Path, config: &str) -> Server {
         let folder = TempDir::with_prefix("pelton-test-").unwrap();
@@ -77,6 +82,10 @@ impl Server {
         let mut server = Server { process: None, binary, folder, port: 0, config };
         server.launch().await;
         server
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -194,25 +203,29 @@ impl Server {
 
     /// Everything that a stream stores, oldest first; nothing if there is no such stream.
     pub async fn stored(&self, stream: &str) -> Vec<Stored> {
-        let Ok(stream) = self.jetstream().await.get_stream(stream).await else { return Vec::new() };
+        let mut all = Vec::new();
+        self.each_stored(stream, |stored| all.push(stored.clone())).await;
+        all
+    }
+
+    /// Shows everything that a stream stores, oldest first, and keeps nothing.
+    pub async fn each_stored(&self, stream: &str, mut see: impl FnMut(&Stored)) {
+        let Ok(stream) = self.jetstream().await.get_stream(stream).await else { return };
         let n_messages = stream.cached_info().state.messages;
         let consumer = stream.create_consumer(pull::OrderedConfig::default()).await.unwrap();
         let messages = consumer.messages().await.unwrap();
-        messages
-            .take(n_messages as usize)
-            .map(|message| {
-                let message = message.unwrap();
-                let info = message.info().unwrap();
-                Stored {
-                    sequence: info.stream_sequence,
-                    time: info.published.into(),
-                    subject: message.subject.to_string(),
-                    headers: headers(message.headers.as_ref()),
-                    payload: message.payload.to_vec(),
-                }
-            })
-            .collect()
-            .await
+        let mut messages = messages.take(n_messages as usize);
+        while let Some(message) = messages.next().await {
+            let message = message.unwrap();
+            let info = message.info().unwrap();
+            see(&Stored {
+                sequence: info.stream_sequence,
+                time: info.published.into(),
+                subject: message.subject.to_string(),
+                headers: headers(message.headers.as_ref()),
+                payload: message.payload.to_vec(),
+            });
+        }
     }
 
     /// How many messages a stream stores; 0 if there is no such stream.

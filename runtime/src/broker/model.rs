@@ -164,11 +164,13 @@ impl Broker {
     /// What a consumer has not been given, and what of it is not settled.
     pub fn backlog(&self, stream: &str, durable: &str) -> Option<(u64, u64)> {
         let mut server = self.lock();
+        let key = (stream.to_owned(), durable.to_owned());
+        let is_asked = server.is_asked(&key);
         let Server { streams, consumers, .. } = &mut *server;
-        let consumer = consumers.get_mut(&(stream.to_owned(), durable.to_owned()))?;
+        let consumer = consumers.get_mut(&key)?;
         let (stream, now) = (streams.get_mut(stream)?, Instant::now());
         stream.expire(now);
-        Some(consumer.backlog(stream, now))
+        Some(consumer.backlog(stream, is_asked, now))
     }
 
     /// Events of core NATS that were dropped because a plugin's queue was full.

@@ -142,8 +142,10 @@ impl Consumer {
             return Next::Wait(Some(until));
         }
         let ack_wait = self.terms.ack_wait;
-        while let Some(sequence) = self.state.queue.pop_front() {
-            let Some(pending) = self.state.pending.get_mut(&sequence) else { continue };
+        self.give_up();
+        if let Some(sequence) = self.state.queue.pop_front()
+            && let Some(pending) = self.state.pending.get_mut(&sequence)
+        {
             pending.attempts += 1;
             pending.due = now + ack_wait;
             return Next::Deliver { sequence, attempt: pending.attempts };
@@ -189,8 +191,12 @@ impl Consumer {
     }
 
     /// How many are not delivered, and how many of those delivered not settled.
-    pub(super) fn backlog(&mut self, stream: &Stream, now: Instant) -> (u64, u64) {
+    /// `is_asked`: whether somebody waits for a delivery.
+    pub(super) fn backlog(&mut self, stream: &Stream, is_asked: bool, now: Instant) -> (u64, u64) {
         self.look(stream, now);
+        if is_asked && self.paused_until.is_none_or(|until| until <= now) {
+            self.give_up();
+        }
         let waiting = stream.subjects(self.state.next..);
         let waiting = waiting.filter(|(_, subject)| self.terms.wants(subject));
         (waiting.count() as u64, self.state.pending.len() as u64)
@@ -233,8 +239,8 @@ impl Consumer {
     }
 
     /// Brings the state up to date: what is gone from the stream is settled, what
-    /// is due joins the queue or, at the limit of deliveries, is skipped: it stays
-    /// in the stream.
+    /// is due joins the queue. Where one delivery is the limit it is given up
+    /// there and then.
     fn look(&mut self, stream: &Stream, now: Instant) {
         let State { pending, queue, .. } = &mut self.state;
         pending.retain(|sequence, _| stream.holds(*sequence));
@@ -244,7 +250,7 @@ impl Consumer {
             |sequence: &u64, pending: &Pending| pending.due <= now && !queue.contains(sequence);
         let mut due = Vec::new();
         pending.retain(|sequence, pending| {
-            let (is_due, is_last) = (is_due(sequence, pending), pending.attempts >= max);
+            let (is_due, is_last) = (is_due(sequence, pending), max <= 1);
             if is_due && !is_last {
                 due.push((pending.due, *sequence));
             }
@@ -252,6 +258,19 @@ impl Consumer {
         });
         due.sort_unstable();
         queue.extend(due.into_iter().map(|(_, sequence)| sequence));
+    }
+
+    /// Skips what comes first in the queue and has reached the limit of
+    /// deliveries. The server looks at that when it is asked for a delivery, not
+    /// before; till then the message counts as pending. It stays in the stream.
+    fn give_up(&mut self) {
+        let State { pending, queue, .. } = &mut self.state;
+        let max = self.terms.max_deliver;
+        while let Some(sequence) = queue.pop_front_if(|sequence| {
+            pending.get(sequence).is_none_or(|pending| pending.attempts >= max)
+        }) {
+            pending.remove(&sequence);
+        }
     }
 
     fn forget(&mut self, sequence: u64) {

@@ -311,6 +311,12 @@ impl Server {
         }
     }
 
+    /// Whether a source waits for a delivery of the consumer.
+    pub(super) fn is_asked(&self, key: &Key) -> bool {
+        let mut lines = self.lines.values().filter(|line| line.key == *key && !line.is_stopping);
+        lines.any(|line| line.may_come() > line.on_way.len())
+    }
+
     fn settle(&mut self, place: &Place) -> Result<(), SettleError> {
         let gone = |detail: &str| Err(SettleError { detail: detail.to_owned() });
         let now = Instant::now();

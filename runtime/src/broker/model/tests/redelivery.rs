@@ -94,3 +94,17 @@ async fn an_answer_to_what_is_given_up_changes_nothing() {
     retry(last.unwrap(), Duration::ZERO).await;
     assert_eq!(all_that_comes(&mut source).await, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_at_its_limit_is_pending_until_somebody_asks() {
+    let broker = filled(2).await;
+    let mut source = broker.subscribe(wish(1)).await.unwrap();
+    source.allow(3);
+    for _ in 0..3 {
+        assert_eq!(sequence(&source.next().await.unwrap()), 1);
+    }
+    sleep(WAIT * 2).await;
+    assert_eq!(broker.backlog("IN", "h-p"), Some((1, 1)));
+    source.allow(1);
+    assert_eq!(all_that_comes(&mut source).await, [(2, 1)]);
+}

@@ -1,0 +1,155 @@
+//! A bad network between the daemon and its server, with exact accounting:
+//! nothing lost, nothing twice, and it goes on by itself.
+
+use std::time::Duration;
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::harness::{
+    Account, Daemon, Direction, Network, Project, Proxy, Server, events, eventually,
+};
+
+const FAN: u64 = 2;
+const DEDUPLICATED: &str = "pelton_outputs_deduplicated_total{plugin=\"subject\"}";
+const DONE: &str = "pelton_events_done_total{plugin=\"subject\"}";
+
+/// A daemon behind a proxy, with a backlog.
+struct Line {
+    server: Server,
+    proxy: Proxy,
+    daemon: Daemon,
+    events: u64,
+    _project: Project,
+}
+
+impl Line {
+    async fn with_backlog(n: u64) -> Line {
+        let server = Server::start().await;
+        let proxy = Proxy::start(server.port()).await;
+        // Silence is noticed within seconds, not within half a minute.
+        let nats = "[nats]\nping-interval = \"500ms\"\nrequest-timeout = \"1s\"\n";
+        let plugin = crate::harness::plugin_table("subject", "split", "in.>", "concurrency = 32");
+        let project = Project::with_plugins(&format!("{nats}{plugin}"));
+        server.stream("IN", &["in.>"]).await;
+        server.publish_all(events(0..n, FAN)).await;
+        let daemon = project.run_at(&proxy.url()).await;
+        Line { server, proxy, daemon, events: n, _project: project }
+    }
+
+    /// Waits until so many more outputs are stored, or all are; whether not all are.
+    async fn flows(&self, more: u64) -> bool {
+        let before = self.server.count("OUT").await;
+        let all = self.events * FAN;
+        let now = eventually("events flow", async || {
+            let now = self.server.count("OUT").await;
+            (now >= all.min(before + more)).then_some(now)
+        });
+        now.await < all
+    }
+
+    /// Waits until nothing has been stored for a while: the fault is felt.
+    async fn stands_still(&self) {
+        let mut before = None;
+        eventually("nothing is stored any more", async || {
+            let now = self.server.count("OUT").await;
+            let same = before.replace(now) == Some(now);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            same.then_some(())
+        })
+        .await;
+    }
+
+    async fn assert_exactly_once(&self) {
+        Account::of(&self.server, self.events, FAN).await.assert_all_done();
+    }
+
+    /// What the fault did to the connection, in words for the test's output.
+    async fn print(&self, what: &str) {
+        let caught = self.daemon.metric(DEDUPLICATED).await;
+        let (connections, dropped) = (self.proxy.connections(), self.proxy.dropped());
+        println!(
+            "{what}: {} events, {connections} connections, {dropped} messages dropped, \
+             {caught} duplicates caught, 0 lost, 0 duplicated",
+            self.events
+        );
+    }
+}
+
+#[tokio::test]
+async fn twenty_cuts_in_full_flow_lose_and_repeat_nothing() {
+    let seed = crate::harness::seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let line = Line::with_backlog(20_000).await;
+    let mut cuts = 0;
+    while cuts < 20 {
+        let is_flowing = line.flows(random.random_range(200..1_500)).await;
+        assert!(is_flowing, "seed {seed}: all was done after {cuts} cuts");
+        line.proxy.cut();
+        cuts += 1;
+    }
+    line.assert_exactly_once().await;
+    assert!(line.proxy.connections() > 20, "seed {seed}: {}", line.proxy.connections());
+    line.print(&format!("seed {seed}: {cuts} cuts")).await;
+}
+
+#[tokio::test]
+async fn a_network_that_goes_silent_loses_and_repeats_nothing() {
+    for network in [
+        Network::Blackhole,
+        Network::HalfOpen(Direction::ToServer),
+        Network::HalfOpen(Direction::ToClient),
+    ] {
+        let line = Line::with_backlog(2_000).await;
+        assert!(line.flows(300).await, "still something to do");
+        line.proxy.set(network);
+        line.stands_still().await;
+        // It gives the silent connection up and asks for another, in vain.
+        let before = line.proxy.connections();
+        eventually("the daemon gives the connection up", async || {
+            (line.proxy.connections() > before).then_some(())
+        })
+        .await;
+        line.proxy.set(Network::Pass);
+        line.assert_exactly_once().await;
+        line.print(&format!("{network:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_or_late_or_cut_up_network_changes_nothing() {
+    for network in
+        [Network::Delay(Duration::from_millis(100)), Network::Slow(400_000), Network::Split(7)]
+    {
+        let line = Line::with_backlog(1_000).await;
+        line.proxy.set(network);
+        line.assert_exactly_once().await;
+        assert_eq!(line.daemon.metric(DONE).await, line.events as f64, "{network:?}");
+        line.print(&format!("{network:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn answers_to_publishes_that_are_lost_cost_no_run_and_no_duplicate() {
+    let line = Line::with_backlog(1_000).await;
+    line.proxy.set(Network::DropPublishAcks(20));
+    line.assert_exactly_once().await;
+    let (caught, dropped) = (line.daemon.metric(DEDUPLICATED).await, line.proxy.dropped());
+    assert!(dropped > 20, "{dropped} answers were dropped");
+    // A repeated publish finds its first one stored; its own answer may be lost, too.
+    assert!(caught > 0.0 && caught <= dropped as f64, "{caught} caught, {dropped} dropped");
+    assert_eq!(line.daemon.metric(DONE).await, line.events as f64);
+    line.print("one answer to a publish in 20 lost").await;
+}
+
+#[tokio::test]
+async fn acknowledgements_that_are_lost_cost_a_run_and_no_duplicate() {
+    let line = Line::with_backlog(1_000).await;
+    line.proxy.set(Network::DropAcks(20));
+    line.assert_exactly_once().await;
+    let (caught, dropped) = (line.daemon.metric(DEDUPLICATED).await, line.proxy.dropped());
+    assert!(dropped > 20, "{dropped} acknowledgements were dropped");
+    // Each costs one more run, all of whose outputs are caught.
+    assert_eq!(caught, (dropped * FAN) as f64, "{dropped} dropped");
+    assert_eq!(line.daemon.metric(DONE).await, (line.events + dropped) as f64);
+    line.print("one acknowledgement in 20 lost").await;
+}
