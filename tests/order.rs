@@ -157,6 +157,9 @@ async fn one_replica_has_the_plugin_and_another_takes_over_when_it_stops() {
     assert_in_order(&server.stored("OUT").await, 10, 100);
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
     assert_eq!(second.metric("pelton_plugin_active{plugin=\"subject\"}").await, 1.0);
+    let (_, plugins) = second.get("/plugins").await.unwrap();
+    let plugins: Value = serde_json::from_str(&plugins).unwrap();
+    assert_eq!(plugins["subject"], json!({ "breaker": "closed", "active": true }));
 }
 
 /// Two replicas, killed at random: order, no loss, nothing twice.

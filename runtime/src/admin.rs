@@ -28,6 +28,7 @@ const INDEX: &str = "pelton\n\n\
     /metrics  metrics in Prometheus' text format\n\
     /livez    200 while the process works\n\
     /readyz   200 when it handles events, else 503 with what is missing\n\
+    /plugins  what each plugin does, as JSON: its circuit breaker, whether it is active here\n\
     /reload   POST with the header `Pelton-Reload: yes`: take the manifest anew\n";
 
 /// A web page can send a POST to any address, but not this header without asking
@@ -122,6 +123,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
+            .route("/plugins", get(plugins))
             .route("/reload", post(reload))
             .with_state(self.shown);
         let server = axum::serve(self.listener, router);
@@ -131,6 +133,10 @@ impl Admin {
 
 async fn metrics(State(shown): State<Arc<Shown>>) -> Response {
     ([(header::CONTENT_TYPE, PROMETHEUS)], shown.metrics.render()).into_response()
+}
+
+async fn plugins(State(shown): State<Arc<Shown>>) -> Response {
+    Json(shown.metrics.plugins()).into_response()
 }
 
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {

@@ -28,7 +28,7 @@ use crate::{
     event::{Event, RunId},
     manifest::{self, OnFailure, OrderBy},
     plugin::Handler,
-    telemetry::PluginMetrics,
+    telemetry::{BreakerState, PluginMetrics},
 };
 
 pub use admission::Admission;
@@ -269,23 +269,23 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     fn breaker_moved(&self, position: Position) {
         let plugin = &*self.plan.plugin;
-        let state = match position {
+        let (state, open_for) = match position {
             Position::Closed => {
                 tracing::info!(plugin, "circuit breaker closed: runs go well again");
-                0.0
+                (BreakerState::Closed, Duration::ZERO)
             }
             Position::HalfOpen(probes) => {
-                tracing::debug!(plugin, probes, "circuit breaker half open: probing");
-                1.0
+                tracing::info!(plugin, probes, "circuit breaker half open: probing");
+                (BreakerState::HalfOpen, Duration::ZERO)
             }
             Position::Open(until) => {
                 let pause = until.saturating_duration_since(Instant::now());
                 tracing::warn!(plugin, ?pause, "circuit breaker open: too many runs fail");
                 self.metrics.breaker_openings.increment(1);
-                2.0
+                (BreakerState::Open, pause)
             }
         };
-        self.metrics.breaker_state.set(state);
+        self.metrics.breaker(state, open_for);
     }
 
     /// Takes a delivery in hand. A panic beside the run costs its event one

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
@@ -101,6 +101,33 @@ enum Kind {
 #[derive(Clone)]
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
+    plugins: Arc<Mutex<BTreeMap<String, PluginState>>>,
+}
+
+/// What a plugin is doing, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PluginState {
+    /// The circuit breaker.
+    pub breaker: BreakerState,
+    /// Until when it is open, RFC 3339; absent unless it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<String>,
+    /// Whether this replica handles its events: not while another one has an
+    /// ordered plugin.
+    pub active: bool,
+}
+
+/// What a circuit breaker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerState {
+    /// Runs begin.
+    Closed,
+    /// Some runs are tried.
+    HalfOpen,
+    /// None begins.
+    Open,
 }
 
 /// The metrics of one plugin.
@@ -140,14 +167,12 @@ pub struct PluginMetrics {
     pub lag: Gauge,
     /// Events delivered and not settled, over all hosts.
     pub ack_pending: Gauge,
-    /// The circuit breaker: 0 closed, 1 half open, 2 open.
-    pub breaker_state: Gauge,
+    breaker_state: Gauge,
     /// How often the circuit breaker opened.
     pub breaker_openings: Counter,
     /// Keys of an ordered plugin with events in hand.
     pub lanes: Gauge,
-    /// 1 while this replica has the plugin.
-    pub active: Gauge,
+    active: Gauge,
     /// Events of core NATS dropped before the handler.
     pub core_dropped: Counter,
     /// Panics of the host.
@@ -185,7 +210,8 @@ impl Metrics {
             Ok(builder) => builder,
             Err(_) => PrometheusBuilder::new(),
         };
-        let metrics = Metrics { recorder: Arc::new(builder.build_recorder()) };
+        let metrics =
+            Metrics { recorder: Arc::new(builder.build_recorder()), plugins: Arc::default() };
         metrics.describe();
         metrics
     }
@@ -264,6 +290,11 @@ impl Metrics {
         self.counter(CORE_DROPPED, name)
     }
 
+    /// What the plugins are doing, by name.
+    pub fn plugins(&self) -> BTreeMap<String, PluginState> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.recorder.handle().render()
@@ -311,6 +342,43 @@ impl ManifestMetrics {
 }
 
 impl PluginMetrics {
+    /// Shows what the circuit breaker does; if it is open, for how long.
+    pub fn breaker(&self, breaker: BreakerState, open_for: Duration) {
+        self.breaker_state.set(match breaker {
+            BreakerState::Closed => 0.0,
+            BreakerState::HalfOpen => 1.0,
+            BreakerState::Open => 2.0,
+        });
+        let until = SystemTime::now().checked_add(open_for);
+        let until = until.filter(|_| breaker == BreakerState::Open);
+        self.update(|state| {
+            state.breaker = breaker;
+            state.open_until = until.map(|at| humantime::format_rfc3339_millis(at).to_string());
+        });
+    }
+
+    /// Shows whether this replica has the plugin.
+    pub fn active(&self, active: bool) {
+        self.active.set(if active { 1.0 } else { 0.0 });
+        self.update(|state| state.active = active);
+    }
+
+    /// The plugin is gone from the manifest.
+    pub fn gone(&self) {
+        self.active.set(0.0);
+        let mut plugins = self.metrics.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        plugins.remove(&self.plugin);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut PluginState)) {
+        let mut plugins = self.metrics.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        change(plugins.entry(self.plugin.clone()).or_insert(PluginState {
+            breaker: BreakerState::Closed,
+            open_until: None,
+            active: true,
+        }));
+    }
+
     /// Counts a run that failed with `class`.
     pub fn failed(&self, class: &'static str) {
         self.by(EVENTS_FAILED, "class", class);

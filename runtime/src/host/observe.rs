@@ -122,7 +122,7 @@ impl Observed {
     fn forget(&self) {
         self.metrics.lag.set(0.0);
         self.metrics.ack_pending.set(0.0);
-        self.metrics.active.set(0.0);
+        self.metrics.gone();
     }
 }
 
@@ -137,7 +137,7 @@ async fn drops(broker: &Broker, metrics: &Metrics, plugins: &watch::Receiver<Vec
 /// Of plugins that were removed, too: they drop what still waits at their end.
 fn count_drops(broker: &Broker, metrics: &Metrics, plugins: &[Observed]) {
     for observed in plugins {
-        observed.metrics.active.set(if broker.has_plugin(&observed.plugin) { 1.0 } else { 0.0 });
+        observed.metrics.active(broker.has_plugin(&observed.plugin));
     }
     for (plugin, n) in broker.dropped() {
         metrics.core_dropped(&plugin).absolute(n);
