@@ -424,7 +424,10 @@ impl Server {
         let (created, floor) = line.seen;
         let resume_after = if created == stream.created() { floor } else { 0 };
         line.seen = (stream.created(), resume_after);
-        let consumer = Consumer::new(line.terms.clone(), line.start, stream, Some(resume_after));
+        // What a work queue has settled is gone: it begins at the beginning.
+        let is_queue = stream.retention() == Retention::WorkQueue;
+        let from = if is_queue { 0 } else { resume_after };
+        let consumer = Consumer::new(line.terms.clone(), line.start, stream, Some(from));
         self.consumers.insert(line.key.clone(), consumer);
     }
 

@@ -12,10 +12,9 @@ use tokio::task::yield_now;
 use super::{
     Broker,
     consumer::Durable,
-    stream,
     suspect::{Findings, Search},
 };
-use crate::broker::SetupError;
+use crate::{broker::SetupError, manifest::Retention};
 
 /// How long the server keeps a request that it cannot fill.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -49,9 +48,13 @@ impl Line {
         search: Option<Search>,
     ) -> Result<(Line, Findings), SetupError> {
         let connects = broker.inner.connects();
-        let created = stream::created(&broker.known_stream(&durable.stream).await?);
+        let facts = broker.stream_facts(&durable.stream).await?;
+        let created = facts.created;
         // A stream of the same name that was made anew is read from its beginning.
         let resume_after = before.map(|(before, floor)| if before == created { floor } else { 0 });
+        // What a work queue has settled is gone; its consumers may begin nowhere
+        // but at the beginning.
+        let resume_after = resume_after.filter(|_| facts.retention != Retention::WorkQueue);
         let info = broker.ensure_consumer(&durable, resume_after).await?;
         let search = search.filter(|_| before.is_some_and(|(before, _)| before == created));
         let findings = match search {

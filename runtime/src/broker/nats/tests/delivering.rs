@@ -307,6 +307,24 @@ async fn a_consumer_that_is_deleted_is_made_again_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_consumer_of_a_work_queue_that_is_deleted_is_made_again() {
+    let server = Server::start().await;
+    let broker = connect(&server).await;
+    let queue = manifest::Stream { retention: Retention::WorkQueue, ..stream(&["in.>"]) };
+    broker.ensure_stream("IN", &queue).await.unwrap();
+    fill(&broker, 0..3).await;
+    let mut source = broker.subscribe(subscription(Ack::Confirmed)).await.unwrap();
+    source.allow(1);
+    next(&mut source).await.settle(Disposition::Ack).await.unwrap();
+
+    broker.inner.jetstream.delete_consumer_from_stream("host-plugin", "IN").await.unwrap();
+    source.allow(1);
+
+    let again = next(&mut source).await;
+    assert_eq!(again.event().unwrap().subject, "in.1");
+}
+
+#[tokio::test]
 async fn a_stream_that_is_made_anew_gives_other_ids() {
     let server = Server::start().await;
     let broker = connect(&server).await;
