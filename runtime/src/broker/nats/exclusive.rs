@@ -21,7 +21,7 @@ use super::{
     bucket::Bucket,
     consumer::Durable,
     delivery::Delivery,
-    lease::{Lease, Tenure},
+    lease::{Claim, Lease, Tenure},
     line::Line,
     regain::Regain,
 };
@@ -207,8 +207,8 @@ impl Exclusive {
     }
 
     /// To see from elsewhere who has the plugin.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Tenure>> {
-        self.lease.watch()
+    pub(super) fn claim(&self) -> Claim {
+        self.lease.claim()
     }
 
     /// Gives the lease back. The next holder need not wait for what was in hand,
