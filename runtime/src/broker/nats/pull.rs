@@ -296,7 +296,8 @@ impl Pull {
     /// What is on its way may be lost.
     fn leave_in_doubt(&mut self) {
         if let Some(exclusive) = &mut self.exclusive {
-            exclusive.broke();
+            let given_up = exclusive.broke();
+            self.credit.allow(given_up);
         }
         self.phase = Phase::Leaving;
     }
