@@ -202,6 +202,83 @@ async fn order_holds_through_kills_of_two_replicas() {
     assert_eq!(kills, KILLS, "the events were too few for all kills");
 }
 
+/// A holder that stood still for longer than its lease finds that another has
+/// the plugin, and neither runs nor answers anything in its place.
+#[tokio::test]
+async fn order_holds_when_the_holder_stands_still_for_longer_than_its_lease() {
+    const KEYS: usize = 10;
+    const EVENTS: usize = 300;
+    let server = Server::start().await;
+    let project = ordered("").edited("ack-wait = \"3s\"", "ack-wait = \"1500ms\"");
+    let first = project.run(&server).await;
+    first.says("this host has the plugin now").await;
+    let second = project.run(&server).await;
+    second.says("another host has the plugin; standing by").await;
+    let mut random = SmallRng::seed_from_u64(3);
+    server.publish_all(tangled(KEYS, EVENTS, &mut random)).await;
+    eventually("some events are handled", async || (server.count("OUT").await > 100).then_some(()))
+        .await;
+
+    first.signal("STOP");
+    second.says("this host has the plugin now").await;
+    eventually("the other goes on", async || {
+        let received = second.metric("pelton_events_received_total{plugin=\"subject\"}").await;
+        (received > 0.0).then_some(())
+    })
+    .await;
+    first.signal("CONT");
+    first.says("the plugin's lease is lost; standing by").await;
+
+    server.settled("IN", "pelton-subject").await;
+    assert_in_order(&server.stored("OUT").await, KEYS, EVENTS);
+    assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+    assert_eq!(first.metric("pelton_plugin_active{plugin=\"subject\"}").await, 0.0);
+}
+
+/// Who deletes the bucket takes nobody's plugin away, nor gives it to two.
+#[tokio::test]
+async fn order_holds_when_the_bucket_of_the_lease_is_deleted() {
+    let server = Server::start().await;
+    let project = ordered("");
+    let daemons = [project.run(&server).await, project.run(&server).await];
+    let mut random = SmallRng::seed_from_u64(4);
+    server.publish_all(tangled(10, 200, &mut random)).await;
+    eventually("some events are handled", async || (server.count("OUT").await > 100).then_some(()))
+        .await;
+
+    server.jetstream().await.delete_key_value("pelton_STATE").await.unwrap();
+
+    server.settled("IN", "pelton-subject").await;
+    assert_in_order(&server.stored("OUT").await, 10, 200);
+    drop(daemons);
+}
+
+/// Without the right to its lease a plugin takes nothing, and says why.
+#[tokio::test]
+async fn an_ordered_plugin_that_may_not_write_its_lease_says_so() {
+    for denied in ["$KV.>", "$JS.API.STREAM.CREATE.KV_pelton_STATE"] {
+        let server = Server::with_config(&format!(
+            "jetstream {{}}\nauthorization {{ users: [\
+             {{ user: u, password: p, permissions: {{ publish: {{ deny: [\"{denied}\"] }} }} }} ] }}",
+        ))
+        .await;
+        let login = "[nats]\nuser = \"u\"\npassword = { from-file = \"password\" }\n[streams.IN]";
+        let project = ordered("").edited("[streams.IN]", login);
+        std::fs::write(project.path().join("password"), "p").unwrap();
+        let daemon = project.launch(&server);
+        let says = "the plugin takes no events";
+        daemon.says(says).await;
+        let (status, page) = eventually("it is not ready", async || {
+            daemon.get("/readyz").await.filter(|(_, page)| page.contains("lease of plugin"))
+        })
+        .await;
+        assert_eq!(status, 503, "{page}");
+        assert!(page.contains("ermissions"), "{page}");
+        assert!(page.contains(denied.trim_end_matches('>')), "{page}");
+        assert_eq!(daemon.log().matches(says).count(), 1, "{}", daemon.log());
+    }
+}
+
 /// What ends the process is put down to the event after as many deaths.
 #[tokio::test]
 async fn an_ordered_event_that_ends_the_process_goes_to_the_dead_letters() {

@@ -18,6 +18,7 @@ use std::{
 use futures::FutureExt as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
+    sync::Notify,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -126,6 +127,8 @@ pub struct Dispatcher<B, H> {
     lanes: Option<Lanes>,
     /// Lanes whose first event waits for its next attempt.
     backing_off: AtomicUsize,
+    /// Another one does: there may be room for more keys.
+    backs_off: Notify,
     history: History,
     random: Mutex<SmallRng>,
     /// Cancelled at the stop: ends what only waits.
@@ -160,6 +163,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             budget: Budget::new(plan.retry.budget),
             lanes: plan.order.as_ref().map(|(by, _)| Lanes::new(by.clone())),
             backing_off: AtomicUsize::new(0),
+            backs_off: Notify::new(),
             random: Mutex::new(SmallRng::seed_from_u64(plan.seed)),
             plan,
             admission,
@@ -189,6 +193,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                     dispatcher.breaker_moved(position);
                     intake.follow(position);
                 }
+                () = dispatcher.backs_off.notified() => {}
                 came = intake.next() => {
                     let Some((kind, delivery)) = came else { break };
                     dispatcher.begin(&mut intake, &mut in_flight, kind, delivery);

@@ -22,7 +22,7 @@ use self::{
     connection::Connection,
     consumer::{Durable, Terms},
     core::Core,
-    lease::Tenure,
+    lease::Claim,
     pull::Pull,
     replays::Replays,
     revive::Origin,
@@ -83,7 +83,7 @@ struct Inner {
     /// Events of core NATS that did not fit the queue, by plugin.
     drops: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     /// Who has the plugins that only one replica may have.
-    tenures: Mutex<BTreeMap<String, watch::Receiver<Option<Tenure>>>>,
+    claims: Mutex<BTreeMap<String, Claim>>,
 }
 
 impl Broker {
@@ -109,7 +109,7 @@ impl Broker {
             connection,
             request_timeout: nats.request_timeout,
             drops: Mutex::default(),
-            tenures: Mutex::default(),
+            claims: Mutex::default(),
         });
         let (nats, name) = (nats.clone(), name.to_owned());
         let origin = Origin { inner: Arc::downgrade(&inner), nats, name };
@@ -156,17 +156,21 @@ impl Broker {
 
     /// Whether this replica handles `plugin`: not while another one has it.
     pub fn has_plugin(&self, plugin: &str) -> bool {
-        let tenures = self.inner.tenures.lock().unwrap_or_else(PoisonError::into_inner);
-        tenures
-            .get(plugin)
-            .is_none_or(|tenure| tenure.borrow().is_some_and(|tenure| tenure.holds()))
+        let claims = self.inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.get(plugin).is_none_or(Claim::is_held)
     }
 
-    fn watch_tenure(&self, plugin: &str, tenure: Option<watch::Receiver<Option<Tenure>>>) {
-        let mut tenures = self.inner.tenures.lock().unwrap_or_else(PoisonError::into_inner);
-        match tenure {
-            Some(tenure) => _ = tenures.insert(plugin.to_owned(), tenure),
-            None => _ = tenures.remove(plugin),
+    /// Why neither this replica handles `plugin` nor another is known to.
+    pub fn claim_problem(&self, plugin: &str) -> Option<String> {
+        let claims = self.inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.get(plugin).and_then(Claim::problem)
+    }
+
+    fn watch_claim(&self, plugin: &str, claim: Option<Claim>) {
+        let mut claims = self.inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        match claim {
+            Some(claim) => _ = claims.insert(plugin.to_owned(), claim),
+            None => _ = claims.remove(plugin),
         }
     }
 
@@ -276,7 +280,7 @@ impl super::Broker for Broker {
                 let bucket = Bucket::new(self.clone(), &subscription.host, subscription.replicas);
                 let pull =
                     Pull::open(self.clone(), durable, bucket, *ack, subscription.exclusive).await?;
-                self.watch_tenure(&subscription.plugin, pull.tenure());
+                self.watch_claim(&subscription.plugin, pull.claim());
                 Ok(Source(Kind::Pull(Box::new(pull))))
             }
             From::Replays { .. } => {

@@ -80,7 +80,7 @@ impl Gate {
                 (breaker.permit(now), breaker.position(now))
             };
             if let Some(permit) = permit {
-                self.show(position);
+                self.show();
                 return permit;
             }
             match position {
@@ -107,8 +107,13 @@ impl Gate {
         }
     }
 
-    fn show(&self, position: Position) {
-        self.position.send_if_modified(|shown| std::mem::replace(shown, position) != position);
+    /// Shows where the breaker is. Looked at only here, inside: of two that show
+    /// at once, the last one must not show what is past.
+    fn show(&self) {
+        self.position.send_if_modified(|shown| {
+            let position = self.position();
+            std::mem::replace(shown, position) != position
+        });
     }
 }
 
@@ -140,13 +145,10 @@ impl Pass<'_> {
         let (Some(permit), Some(breaker)) = (self.permit.take(), &self.gate.breaker) else {
             return;
         };
-        let (moved, position) = {
-            let (mut breaker, now) = (lock(breaker), Instant::now());
-            let moved = breaker.shown(permit, showing, now - self.begun, now);
-            (moved, breaker.position(now))
-        };
+        let now = Instant::now();
+        let moved = lock(breaker).shown(permit, showing, now - self.begun, now);
         if moved {
-            self.gate.show(position);
+            self.gate.show();
             self.gate.moved.notify_waiters();
         }
     }

@@ -185,10 +185,11 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     async fn attempt(&self, delivery: &Handed<B>, event: &Event) -> Result<(), Failure> {
         let pass = self.unless_stopped(self.gate.enter()).await;
         let mut pass = pass.ok_or(Failure::Stopped)?;
+        let room = self.admission.admit(event.size()).await;
+        // After all waits: the right to run may have been lost in them.
         if !delivery.is_ours() {
             return Err(Failure::Stopped);
         }
-        let room = self.admission.admit(event.size()).await;
         let called = self.call(event).await;
         pass.tell(
             called.as_ref().map_or_else(Failure::showing, |_| super::breaker::Showing::Works),
@@ -220,6 +221,10 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         failure: &Failure,
         tries: &Tries,
     ) -> Option<Disposition> {
+        if !delivery.is_ours() {
+            // Whoever has taken over tries it as often as it may be tried.
+            return None;
+        }
         let class = failure.class();
         if let Err(problem) = self.store_dead_letter(event, failure).await {
             tracing::error!(
@@ -377,6 +382,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     /// Waits for the next attempt; `None` when the host stops before that.
     async fn back_off(&self, delay: Duration) -> Option<()> {
         let _counted = Counted::new(&self.backing_off);
+        self.backs_off.notify_one();
         self.unless_stopped(sleep(delay)).await
     }
 

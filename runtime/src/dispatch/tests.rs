@@ -209,6 +209,51 @@ fn subscription(concurrency: usize) -> Subscription {
     }
 }
 
+/// Publishes an event of its own key.
+async fn publish_keyed(broker: &model::Broker, key: usize, payload: &str) {
+    let keep = Keep::Stored { id: format!("key {key}"), stream: None };
+    let (subject, payload) = (format!("in.k{key}"), Bytes::from(payload.to_owned()));
+    let message = Message { subject, headers: Vec::new(), payload, keep };
+    broker.publish(&message).await.unwrap();
+}
+
+/// Those that block their keys are at the gate when the last of the others
+/// ends, and back off soon after: that alone makes room for more.
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_blocked_do_not_keep_others_from_being_asked_for() {
+    const BLOCKED: usize = 2;
+    const OTHERS: usize = 400;
+    let broker = filled(&[]).await;
+    for key in 0..BLOCKED + OTHERS {
+        // Longer than the longest delay.
+        let payload = if key < BLOCKED { "fail 999999" } else { "sleep 9" };
+        publish_keyed(&broker, key, payload).await;
+    }
+    let (script, metrics) = (Script::default(), Metrics::new());
+    let order = Some((OrderBy::Token(2), OnFailure::Block));
+    let dispatcher = Dispatcher::new(
+        broker.clone(),
+        script.clone(),
+        Plan { order, ..plan(1) },
+        Admission::new(1024, 1 << 30),
+        metrics.plugin("p"),
+    );
+    let live = broker.subscribe(Subscription { exclusive: true, ..subscription(4_096) });
+    let sources = Sources { live: live.await.unwrap(), replays: None };
+    let stop = CancellationToken::new();
+    let host = tokio::spawn(dispatcher.run(sources, stop.clone()));
+
+    let all = async {
+        while broker.stored("OUT").len() < 2 * OTHERS {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let outcome = timeout(Duration::from_secs(7_200), all).await;
+    assert!(outcome.is_ok(), "only {} of {} outputs", broker.stored("OUT").len(), 2 * OTHERS);
+    stop.cancel();
+    assert_eq!(host.await.unwrap(), Drained::Settled);
+}
+
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|&text| text.to_owned()).collect()
 }

@@ -1,7 +1,10 @@
 //! Keeps metrics and readiness up to date with what only the broker knows: the
 //! connection, the lag of consumers, drops before the handler.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -55,6 +58,7 @@ pub(super) fn start(
             () = connection(&broker, &metrics, &readiness) => {}
             () = lag(&broker, &plugins) => {}
             () = drops(&broker, &metrics, &plugins) => {}
+            () = claims(&broker, &readiness, &plugins) => {}
             () = upkeep(&metrics) => {}
         }
         // What was dropped since the last tick, too.
@@ -141,6 +145,25 @@ fn count_drops(broker: &Broker, metrics: &Metrics, plugins: &[Observed]) {
     }
     for (plugin, n) in broker.dropped() {
         metrics.core_dropped(&plugin).absolute(n);
+    }
+}
+
+/// An ordered plugin that can neither have its events nor leave them to another
+/// replica is not ready.
+async fn claims(broker: &Broker, readiness: &Readiness, plugins: &watch::Receiver<Vec<Observed>>) {
+    let mut tick = interval(CONNECTION_INTERVAL);
+    let mut told = BTreeSet::<String>::new();
+    loop {
+        tick.tick().await;
+        let plugins: Vec<_> = plugins.borrow().iter().map(|it| it.plugin.clone()).collect();
+        let problems = plugins.iter().filter_map(|plugin| {
+            let problem = broker.claim_problem(plugin)?;
+            Some((format!("lease of plugin {plugin}"), problem))
+        });
+        let problems: BTreeMap<_, _> = problems.collect();
+        told.iter().filter(|part| !problems.contains_key(*part)).for_each(|it| readiness.has(it));
+        problems.iter().for_each(|(part, problem)| readiness.lacks(part, problem));
+        told = problems.into_keys().collect();
     }
 }
 

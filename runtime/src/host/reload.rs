@@ -270,13 +270,16 @@ impl System {
     }
 
     /// Makes consumers that nobody reads yet. Only those of streams: a
-    /// subscription of core NATS would take events at once.
+    /// subscription of core NATS would take events at once. Nor of a plugin that
+    /// has to be the only one: the right to its events would be taken from other
+    /// replicas while its predecessor still drains, or for nothing.
     async fn bind_new(&self, prepared: &mut Prepared) -> Result<(), ReloadError> {
         let mut findings = Vec::new();
         for (name, part) in &prepared.parts {
             let read_before = self.plugins.get(name).and_then(Running::part);
             let read_before = read_before.and_then(|part| part.consumer());
-            if part.consumer().is_none() || part.consumer() == read_before {
+            let binds_later = part.subscription.exclusive && self.plugins.contains_key(name);
+            if binds_later || part.consumer().is_none() || part.consumer() == read_before {
                 continue;
             }
             match part.bind(&self.ground.updating()).await {

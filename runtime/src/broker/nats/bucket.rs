@@ -12,6 +12,8 @@ use async_nats::jetstream::{
     stream::StorageType,
 };
 use bytes::Bytes;
+use futures::future::select_all;
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
 use super::Broker;
@@ -53,12 +55,9 @@ impl Bucket {
 
     /// The entry at `key`; `None` if there is none.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, String> {
-        self.within(async {
-            let store = match self.context().get_key_value(&*self.name).await {
-                Ok(store) => store,
-                // Made when something is written.
-                Err(_) => return Ok(None),
-            };
+        self.within(key, async {
+            // Made when something is written.
+            let Some(store) = self.existing().await? else { return Ok(None) };
             let entry = store.entry(key).await.map_err(|error| error.to_string())?;
             let entry = entry.filter(|entry| entry.operation == kv::Operation::Put);
             Ok(entry.map(|entry| Entry { value: entry.value, revision: entry.revision }))
@@ -74,7 +73,7 @@ impl Bucket {
         value: Bytes,
         revision: u64,
     ) -> Result<u64, WriteError> {
-        let written = self.within(async {
+        let written = self.within(key, async {
             let store = self.store().await.map_err(WriteError::Unknown)?;
             if revision == 0 {
                 let created = store.create(key, value).await;
@@ -94,7 +93,7 @@ impl Bucket {
     /// Writes `note` at `key`, whatever is there.
     pub(super) async fn put_note(&self, key: &str, note: Note) -> Result<(), SettleError> {
         let value = serde_json::json!({ "spared": note.spared, "begun": note.begun });
-        let written = self.within(async {
+        let written = self.within(key, async {
             let store = self.store().await?;
             store.put(key, value.to_string().into()).await.map_err(|error| error.to_string())
         });
@@ -120,19 +119,51 @@ impl Bucket {
         Note { spared: number("spared"), begun: number("begun") }
     }
 
-    async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+    /// Waits for `work`, which asks the server about `key`: no longer than for
+    /// any request, and not if the account lacks a right for it.
+    async fn within<T>(&self, key: &str, work: impl Future<Output = T>) -> Result<T, String> {
+        let (name, since) = (&self.name, std::time::Instant::now());
+        let subjects = [
+            format!("$JS.API.STREAM.INFO.KV_{name}"),
+            format!("$JS.API.STREAM.CREATE.KV_{name}"),
+            format!("$JS.API.DIRECT.GET.KV_{name}.$KV.{name}.{key}"),
+            format!("$KV.{name}.{key}"),
+        ];
+        let connection = &self.broker.inner.connection;
+        let denied = subjects.iter().map(|it| Box::pin(connection.denied(it, since)));
         let limit = self.broker.inner.request_timeout;
-        timeout(limit, work).await.map_err(|_| {
-            format!("the server did not answer within {}", humantime::format_duration(limit))
-        })
+        tokio::select! {
+            done = timeout(limit, work) => done.map_err(|_| {
+                format!("the server did not answer within {}", humantime::format_duration(limit))
+            }),
+            (text, ..) = select_all(denied) => Err(text),
+        }
+    }
+
+    /// The bucket on the server; `None` if there is none.
+    async fn existing(&self) -> Result<Option<kv::Store>, String> {
+        match self.context().get_key_value(&*self.name).await {
+            Ok(store) => Ok(Some(store)),
+            // The client's error does not tell a bucket that is missing from
+            // one that cannot be seen.
+            Err(error) => match self.broker.ask::<IgnoredAny>(&self.info_verb()).await {
+                Err(missing) if missing.is_not_found() => Ok(None),
+                Err(reason) => Err(reason.to_string()),
+                Ok(_) => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn info_verb(&self) -> String {
+        format!("STREAM.INFO.KV_{}", self.name)
     }
 
     /// The bucket on the server, made if it is missing.
     async fn store(&self) -> Result<kv::Store, String> {
-        let context = self.context();
-        if let Ok(store) = context.get_key_value(&*self.name).await {
+        if let Some(store) = self.existing().await? {
             return Ok(store);
         }
+        let context = self.context();
         let config = kv::Config {
             bucket: self.name.to_string(),
             description: "leases and notes of a pelton host".to_owned(),

@@ -35,6 +35,12 @@ impl Credit {
         self.allowed = self.allowed.saturating_add(n);
     }
 
+    /// `n` have to come before all others: if the dispatcher takes fewer, more
+    /// than that, once.
+    pub(super) fn allow_at_least(&mut self, n: usize) {
+        self.allowed = self.allowed.max(n);
+    }
+
     /// At most `most` more may come until this is called again. Whether open
     /// requests may bring more than that, so that they have to be taken back.
     pub(super) fn pace(&mut self, most: Option<usize>) -> bool {

@@ -21,7 +21,7 @@ use super::{
     bucket::Bucket,
     consumer::Durable,
     delivery::Delivery,
-    lease::{Lease, Tenure},
+    lease::{Claim, Lease, Tenure},
     line::Line,
     regain::Regain,
 };
@@ -43,6 +43,15 @@ pub(super) struct Exclusive {
     regain: Option<Regain<Delivery>>,
     /// Nothing is asked for before then.
     not_before: Option<Instant>,
+}
+
+/// What a source has to know of an inbox that it opened.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// Deliveries that have to be gathered before anything is handed up.
+    pub(super) missing: usize,
+    /// Deliveries that were gathered and given up.
+    pub(super) given_up: usize,
 }
 
 /// The deliveries of one term.
@@ -113,10 +122,14 @@ impl Exclusive {
         self.lease.tenure().is_some()
     }
 
-    /// What was on its way may be lost.
-    pub(super) fn broke(&mut self) {
+    /// What was on its way may be lost. What was gathered is given up, too: how
+    /// many deliveries.
+    pub(super) fn broke(&mut self) -> usize {
         self.broke_at = Some(Instant::now());
-        self.regain = None;
+        let Some(regain) = self.regain.take() else { return 0 };
+        // What still comes is newer than some of it, and must not run before.
+        self.regain = Some(Regain::new(usize::MAX, u64::MAX, self.ack_wait));
+        regain.len()
     }
 
     /// Waits until nothing is in hand, so that the server's count of what is
@@ -126,23 +139,30 @@ impl Exclusive {
         let mut in_hand = self.in_hand.now.subscribe();
         let goes_on = self.goes_on();
         let limit = self.ack_wait + MARGIN;
+        // What is gathered waits for others to come.
+        let gathered = self.regain.as_ref().map_or(0, Regain::len);
         async move {
             if goes_on {
-                drop(timeout(limit, in_hand.wait_for(|n| *n == 0)).await);
+                drop(timeout(limit, in_hand.wait_for(|n| *n <= gathered)).await);
             }
         }
     }
 
-    /// Another inbox was opened: decides what has to be gathered first. How many
-    /// deliveries that may be.
-    pub(super) fn opened(&mut self, line: &Line) -> usize {
-        let Some(tenure) = self.lease.tenure() else { return 0 };
+    /// Another inbox was opened: decides what has to be gathered first.
+    pub(super) fn opened(&mut self, line: &Line) -> Opened {
+        let Some(tenure) = self.lease.tenure() else { return Opened::default() };
         let is_new = tenure.term != self.term;
         if is_new {
             self.term = tenure.term;
             // What is in hand of an earlier term is not ours any more.
             self.in_hand = Arc::default();
+        } else if self.regain.is_some() && self.broke_at.is_none() {
+            // Nothing was lost: what was gathered goes on waiting for the rest.
+            self.recheck(line.unsettled);
+            let missing = self.regain.as_ref().map_or(0, Regain::still_missing);
+            return Opened { missing, given_up: 0 };
         }
+        let given_up = self.regain.take().map_or(0, |regain| regain.len());
         let missing = line.unsettled.saturating_sub(*self.in_hand.now.borrow());
         let lost_at = match (is_new, self.broke_at.take()) {
             (true, _) if tenure.was_settled => None,
@@ -151,7 +171,7 @@ impl Exclusive {
         };
         self.not_before = lost_at.filter(|_| missing > 0).map(|at| at + self.ack_wait + MARGIN);
         self.regain = (missing > 0).then(|| Regain::new(missing, line.newest, self.ack_wait / 2));
-        missing
+        Opened { missing, given_up }
     }
 
     /// When deliveries may be asked for; `None`: now.
@@ -207,8 +227,8 @@ impl Exclusive {
     }
 
     /// To see from elsewhere who has the plugin.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Tenure>> {
-        self.lease.watch()
+    pub(super) fn claim(&self) -> Claim {
+        self.lease.claim()
     }
 
     /// Gives the lease back. The next holder need not wait for what was in hand,

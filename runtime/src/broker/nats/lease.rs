@@ -39,11 +39,41 @@ impl Tenure {
     pub(super) fn holds(&self) -> bool {
         Instant::now() < self.until
     }
+
+    /// Lets it go on until `until`. Not if it has ended before the answer to the
+    /// renewal came: events were given up for it then, and later ones of their
+    /// keys must not run before them in the same tenure.
+    fn prolong(&mut self, until: Instant) -> bool {
+        let holds = self.holds();
+        if holds {
+            self.until = until;
+        }
+        holds
+    }
+}
+
+/// How it goes with a lease, seen from elsewhere.
+#[derive(Clone)]
+pub(super) struct Claim {
+    tenure: watch::Receiver<Option<Tenure>>,
+    problem: watch::Receiver<Option<String>>,
+}
+
+impl Claim {
+    /// Whether the lease is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.tenure.borrow().is_some_and(|tenure| tenure.holds())
+    }
+
+    /// Why it is neither held nor known to be another's.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.problem.borrow().clone()
+    }
 }
 
 /// A lease that is sought, held and renewed in the background.
 pub(super) struct Lease {
-    tenure: watch::Receiver<Option<Tenure>>,
+    claim: Claim,
     /// How it is given back.
     give_back: watch::Sender<Option<GivenBack>>,
     task: JoinHandle<()>,
@@ -55,6 +85,11 @@ struct GivenBack {
     is_settled: bool,
 }
 
+/// How often it is tried to give a lease back. Else it runs out.
+const RELEASE_ATTEMPTS: u32 = 3;
+/// The revision of an entry that is not there.
+const NO_ENTRY: u64 = 0;
+
 struct Keeper {
     bucket: Bucket,
     key: String,
@@ -62,33 +97,41 @@ struct Keeper {
     me: String,
     life: Duration,
     tenure: watch::Sender<Option<Tenure>>,
+    problem: watch::Sender<Option<String>>,
     term: u64,
 }
 
 impl Lease {
     /// Begins to seek the lease at `key`.
     pub(super) fn seek(bucket: Bucket, key: String, me: String, life: Duration) -> Lease {
-        let (sender, tenure) = watch::channel(None);
+        let (tenure, seen_tenure) = watch::channel(None);
+        let (problem, seen_problem) = watch::channel(None);
         let (give_back, wish) = watch::channel(None);
-        let keeper = Keeper { bucket, key, me, life, tenure: sender, term: 0 };
+        let keeper = Keeper { bucket, key, me, life, tenure, problem, term: 0 };
         let task = tokio::spawn(keeper.keep(wish));
-        Lease { tenure, give_back, task }
+        let claim = Claim { tenure: seen_tenure, problem: seen_problem };
+        Lease { claim, give_back, task }
     }
 
     /// The tenure, while it holds.
     pub(super) fn tenure(&self) -> Option<Tenure> {
-        self.tenure.borrow().filter(Tenure::holds)
+        self.claim.tenure.borrow().filter(Tenure::holds)
     }
 
     /// To look at the tenure from elsewhere.
     pub(super) fn watch(&self) -> watch::Receiver<Option<Tenure>> {
-        self.tenure.clone()
+        self.claim.tenure.clone()
+    }
+
+    /// To see from elsewhere how it goes.
+    pub(super) fn claim(&self) -> Claim {
+        self.claim.clone()
     }
 
     /// Waits until the lease is held. Cancel-safe.
     pub(super) async fn held(&mut self) {
         let held = |tenure: &Option<Tenure>| tenure.is_some_and(|tenure| tenure.holds());
-        if self.tenure.wait_for(held).await.is_err() {
+        if self.claim.tenure.wait_for(held).await.is_err() {
             // The task has ended, and nothing can be held any more.
             std::future::pending::<()>().await;
         }
@@ -145,7 +188,7 @@ impl Keeper {
                         );
                     }
                 }
-                Err(error) => tracing::debug!(lease = self.key, error, "the lease cannot be read"),
+                Err(error) => self.troubled(error),
             }
             sleep(self.life / 5).await;
         }
@@ -158,25 +201,29 @@ impl Keeper {
         seen: &mut Option<(u64, Instant)>,
         asked: Instant,
     ) -> Option<u64> {
-        let (revision, was_settled) = match entry {
-            None => (0, false),
-            Some(entry) => {
-                let value: Value = serde_json::from_slice(&entry.value).unwrap_or_default();
-                let says = |name: &str| value.get(name).and_then(Value::as_bool) == Some(true);
-                let life = value.get("life-ms").and_then(Value::as_u64);
-                let life = life.map_or(self.life, Duration::from_millis);
-                let since = match seen {
-                    Some((revision, since)) if *revision == entry.revision => *since,
-                    _ => seen.insert((entry.revision, Instant::now())).1,
-                };
-                if !says("given-back") && since.elapsed() < life {
-                    return None;
-                }
-                (entry.revision, says("settled"))
-            }
+        // An entry that was there, and that somebody removed, may still be believed in.
+        let was_never_there = entry.is_none() && seen.is_none();
+        let revision = entry.as_ref().map_or(NO_ENTRY, |entry| entry.revision);
+        let since = match seen {
+            Some((before, since)) if *before == revision => *since,
+            None if was_never_there => Instant::now(),
+            _ => seen.insert((revision, Instant::now())).1,
         };
+        let value = entry.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
+        let value = value.unwrap_or_default();
+        let says = |name: &str| value.get(name).and_then(Value::as_bool) == Some(true);
+        let life = value.get("life-ms").and_then(Value::as_u64);
+        let life = life.map_or(self.life, Duration::from_millis);
+        let is_own = value.get("holder").and_then(Value::as_str) == Some(&*self.me);
+        let is_free = was_never_there || says("given-back") || is_own;
+        if !is_free && since.elapsed() < life {
+            self.problem.send_replace(None);
+            return None;
+        }
+        let was_settled = says("settled");
         match self.bucket.write(&self.key, self.value(None), revision).await {
             Ok(revision) => {
+                self.problem.send_replace(None);
                 self.term += 1;
                 self.tenure.send_replace(Some(Tenure {
                     term: self.term,
@@ -188,10 +235,24 @@ impl Keeper {
             }
             Err(WriteError::Overtaken) => None,
             Err(WriteError::Unknown(error)) => {
-                tracing::warn!(lease = self.key, error, "the lease cannot be written");
+                self.troubled(error);
                 None
             }
         }
+    }
+
+    /// The lease cannot be sought: without it nothing runs, so it is said aloud,
+    /// once for each reason.
+    fn troubled(&self, error: String) {
+        let problem = format!("its lease in `{}` cannot be sought: {error}", self.bucket.name());
+        self.problem.send_if_modified(|known| {
+            let is_news = known.as_ref() != Some(&problem);
+            if is_news {
+                tracing::warn!(lease = self.key, problem, "the plugin takes no events");
+            }
+            *known = Some(problem);
+            is_news
+        });
     }
 
     /// Renews the lease until it is lost.
@@ -203,7 +264,9 @@ impl Keeper {
             match timeout(self.life / 2, write).await {
                 Ok(Ok(next)) => {
                     revision = next;
-                    self.extend(asked);
+                    if !self.extend(asked) {
+                        return;
+                    }
                 }
                 Ok(Err(WriteError::Overtaken)) => match self.own_revision().await {
                     // A renewal whose answer was lost.
@@ -218,14 +281,16 @@ impl Keeper {
         }
     }
 
-    fn extend(&self, asked: Instant) {
+    /// Whether the tenure goes on.
+    fn extend(&self, asked: Instant) -> bool {
+        let mut goes_on = false;
         self.tenure.send_if_modified(|tenure| {
-            if let Some(tenure) = tenure {
-                tenure.until = asked + self.life;
-            }
+            let until = asked + self.life;
+            goes_on = tenure.as_mut().is_some_and(|tenure| tenure.prolong(until));
             // Nobody has to wake up for that.
             false
         });
+        goes_on
     }
 
     async fn own_revision(&self) -> Option<u64> {
@@ -236,11 +301,17 @@ impl Keeper {
 
     async fn release(&self, given_back: Option<GivenBack>) {
         self.tenure.send_replace(None);
-        let Some(revision) = self.own_revision().await else { return };
-        if let Err(WriteError::Unknown(error)) =
-            self.bucket.write(&self.key, self.value(given_back), revision).await
-        {
-            tracing::debug!(lease = self.key, error, "the lease was not given back; it runs out");
+        for _ in 0..RELEASE_ATTEMPTS {
+            let Some(revision) = self.own_revision().await else { return };
+            match self.bucket.write(&self.key, self.value(given_back), revision).await {
+                Ok(_) => return,
+                // By our own last renewal, which was under way.
+                Err(WriteError::Overtaken) => {}
+                Err(WriteError::Unknown(error)) => {
+                    tracing::debug!(lease = self.key, error, "the lease is not given back");
+                    return;
+                }
+            }
         }
     }
 
@@ -253,5 +324,24 @@ impl Keeper {
             "settled": given_back.is_some_and(|given_back| given_back.is_settled),
         });
         value.to_string().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenure_that_has_ended_is_not_prolonged() {
+        let life = Duration::from_secs(5);
+        let (since, until) = (Instant::now(), Instant::now() + life);
+        let mut tenure = Tenure { term: 1, since, until, was_settled: true };
+
+        sleep(life - Duration::from_millis(1)).await;
+        assert!(tenure.prolong(Instant::now() + life));
+        sleep(life).await;
+        let late = Instant::now() + life;
+        assert!(!tenure.prolong(late), "the answer came too late");
+        assert!(!tenure.holds());
     }
 }

@@ -29,7 +29,7 @@ use super::{
     credit::Credit,
     delivery::{Delivery, Provenance},
     exclusive::Exclusive,
-    lease::Tenure,
+    lease::Claim,
     line::{self, HEARTBEAT, Line},
     regain::RECHECK,
     status::{self, Status},
@@ -180,8 +180,8 @@ impl Pull {
     }
 
     /// To see whether this replica has the plugin; `None`: all replicas have it.
-    pub(super) fn tenure(&self) -> Option<watch::Receiver<Option<Tenure>>> {
-        self.exclusive.as_ref().map(Exclusive::watch)
+    pub(super) fn claim(&self) -> Option<Claim> {
+        self.exclusive.as_ref().map(Exclusive::claim)
     }
 
     /// Gives up what it holds on the server.
@@ -296,7 +296,8 @@ impl Pull {
     /// What is on its way may be lost.
     fn leave_in_doubt(&mut self) {
         if let Some(exclusive) = &mut self.exclusive {
-            exclusive.broke();
+            let given_up = exclusive.broke();
+            self.credit.allow(given_up);
         }
         self.phase = Phase::Leaving;
     }

@@ -48,6 +48,11 @@ impl<D> Regain<D> {
         self.gathered.len()
     }
 
+    /// How many are still to come.
+    pub(super) fn still_missing(&self) -> usize {
+        self.missing.saturating_sub(self.gathered.len())
+    }
+
     /// The server says that so many are unsettled that are not in hand, those
     /// gathered among them.
     pub(super) fn unsettled(&mut self, n: usize) {

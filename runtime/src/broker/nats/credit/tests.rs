@@ -126,3 +126,15 @@ fn a_status_that_says_too_much_does_no_harm() {
     credit.ended(7);
     assert_eq!((credit.outstanding(), credit.wanted()), (0, 2));
 }
+
+/// Each reconnect may find the same deliveries unsettled: they were allowed once.
+#[test]
+fn what_has_to_come_first_is_not_allowed_twice() {
+    let mut credit = Credit::default();
+    credit.allow(4);
+    credit.allow_at_least(3);
+    assert_eq!(credit.allowed(), 4);
+    credit.allow_at_least(10);
+    credit.allow_at_least(10);
+    assert_eq!(credit.allowed(), 10);
+}

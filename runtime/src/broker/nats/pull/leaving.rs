@@ -106,8 +106,9 @@ impl Pull {
                 self.found.extend(findings.unreadable);
                 self.line = line;
                 if let Some(exclusive) = &mut self.exclusive {
-                    // More than was allowed, once: they come before all others.
-                    self.credit.allow(exclusive.opened(&self.line));
+                    let opened = exclusive.opened(&self.line);
+                    self.credit.allow(opened.given_up);
+                    self.credit.allow_at_least(opened.missing);
                 }
                 self.watch = None;
                 self.ask_at = None;
