@@ -21,6 +21,7 @@ mod dead_letters;
 mod delivery;
 mod examples;
 mod faults;
+mod flow;
 mod misbehaviour;
 mod order;
 mod reload;
