@@ -97,29 +97,36 @@ async fn a_retry_happens_inside_the_host() {
     assert_eq!(dead[0].header("Pelton-Dlq-Attempts"), Some("4"));
 }
 
+/// Sent = handled + dropped, to the event.
 #[tokio::test]
 async fn every_event_that_does_not_fit_is_counted() {
-    const EVENTS: u32 = 5_000;
-    let server = Server::with_config("").await;
+    const EVENTS: u32 = 100_000;
+    let server = Server::start().await;
+    server.stream("OUT", &["out.>"]).await;
     let project = Project::new(&table("slow", "queue = 50\nconcurrency = 2"));
     let daemon = project.run(&server).await;
     let client = server.client().await;
 
     for _ in 0..EVENTS {
-        client.publish("in.x", "5".into()).await.unwrap();
+        client.publish("in.x", "2".into()).await.unwrap();
     }
     client.flush().await.unwrap();
 
-    eventually("sent = handled + dropped", async || {
+    let (done, dropped) = eventually("sent = handled + dropped", async || {
         let metrics = daemon.metrics().await;
         let value = |name: &str| {
             metrics.get(&format!("pelton_{name}{{plugin=\"subject\"}}")).copied().unwrap_or(0.0)
         };
         let (done, dropped) = (value("events_done_total"), value("core_dropped_total"));
         assert!(done + dropped <= f64::from(EVENTS), "{done} + {dropped}");
-        (done + dropped == f64::from(EVENTS) && dropped > 0.0).then_some(())
+        (done + dropped == f64::from(EVENTS)).then_some((done, dropped))
     })
     .await;
+    println!("core: sent={EVENTS} handled={done} dropped={dropped}");
+    assert!(dropped > 0.0, "the handler was not slow");
+    // What is counted as handled was: its output is stored.
+    assert_eq!(server.count("OUT").await as f64, done);
+    assert_eq!(daemon.metric("pelton_nats_slow_consumers_total").await, 0.0);
 }
 
 #[tokio::test]

@@ -25,10 +25,10 @@ async fn killed_hosts_lose_and_repeat_nothing() {
         let until = before + random.random_range(50..400);
         let now = eventually("some events are handled", async || {
             let now = server.count("OUT").await;
-            (now >= until || now == EVENTS * FAN).then_some(now)
+            (now >= until || now >= EVENTS * FAN).then_some(now)
         })
         .await;
-        if now == EVENTS * FAN {
+        if now >= EVENTS * FAN {
             server.settled("IN", "pelton-subject").await;
             deduplicated += daemon.metric(DEDUPLICATED).await;
             break;
@@ -61,10 +61,10 @@ async fn a_server_killed_in_full_flow_loses_and_repeats_nothing() {
         let until = before + random.random_range(300..1_200);
         let now = eventually("events flow again", async || {
             let now = server.count("OUT").await;
-            (now >= until || now == EVENTS * FAN).then_some(now)
+            (now >= until || now >= EVENTS * FAN).then_some(now)
         })
         .await;
-        if now == EVENTS * FAN {
+        if now >= EVENTS * FAN {
             break;
         }
         server.restart().await;

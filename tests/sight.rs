@@ -1,6 +1,10 @@
 //! What an operator sees: metrics and health.
 
-use crate::harness::{Project, Server, eventually};
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, Project, Server, eventually, plugin_table};
 
 #[tokio::test]
 async fn metrics_agree_with_what_happened() {
@@ -34,6 +38,129 @@ async fn metrics_agree_with_what_happened() {
         ("pelton_nats_connected", 1.0),
     ] {
         assert_eq!(value(name), Some(expected), "{name}");
+    }
+}
+
+/// All that a plugin counts and that is not zero, when it has come to rest.
+async fn counters(daemon: &Daemon, plugin: &str) -> BTreeMap<String, f64> {
+    let label = format!("{{plugin=\"{plugin}\"");
+    let metrics = eventually(&format!("{plugin} has come to rest"), async || {
+        let metrics = daemon.metrics().await;
+        let at_rest = ["events", "bytes"].iter().all(|what| {
+            metrics.get(&format!("pelton_inflight_{what}{label}}}")).is_none_or(|n| *n == 0.0)
+        });
+        at_rest.then_some(metrics)
+    })
+    .await;
+    let counters = metrics.into_iter().filter_map(|(name, value)| {
+        let (short, labels) = name.strip_prefix("pelton_")?.split_once(&label)?;
+        let counts = short.ends_with("_total") || short.ends_with("_count");
+        let labels = labels.trim_start_matches(',').trim_end_matches('}').replace('"', "");
+        (counts && value != 0.0).then(|| (format!("{short} {labels}").trim().to_owned(), value))
+    });
+    counters.collect()
+}
+
+fn expected(counters: &[(&str, u32)]) -> BTreeMap<String, f64> {
+    counters.iter().map(|(name, value)| ((*name).to_owned(), f64::from(*value))).collect()
+}
+
+/// How many dead letters there are of `plugin`, by reason.
+async fn buried(server: &Server, plugin: &str) -> BTreeMap<String, u32> {
+    let mut reasons = BTreeMap::new();
+    for dead in server.stored("pelton_DEAD_LETTERS").await {
+        if dead.header("Pelton-Dlq-Plugin") == Some(plugin) {
+            *reasons.entry(dead.header("Pelton-Dlq-Reason").unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    reasons
+}
+
+/// Every counter of three plugins against what went in and what the streams
+/// store; then once more, after the server has forgotten what was handled, so
+/// that every output is a duplicate.
+#[tokio::test]
+async fn every_counter_agrees_with_the_streams() {
+    let server = Server::start().await;
+    let once = "retry = { attempts = 1 }\nconcurrency = 1\nbreaker = { minimum-calls = 5, window = 5, \
+                open = { first = \"5m\", max = \"5m\" } }";
+    let retry = format!("{}\nbreaker = false", crate::delivery::RETRY);
+    let project = Project::with_plugins(&format!(
+        "{}{}{}",
+        plugin_table("mixed", "witness", "in.mixed", &retry),
+        plugin_table("strict", "emit", "in.strict", ""),
+        plugin_table("broken", "witness", "in.broken", once),
+    ));
+    server.stream("IN", &["in.>"]).await;
+    let wish = |subject: &str, wish: Value| (subject.to_owned(), wish.to_string().into_bytes());
+    let mixed = [(5, json!({})), (3, json!({ "succeed-at": 2 })), (2, json!({ "succeed-at": 3 }))];
+    let mixed = [&mixed[..], &[(2, json!({ "succeed-at": 99 })), (3, json!({ "reject": true }))]];
+    for (n, what) in mixed.concat() {
+        server.publish_all((0..n).map(|_| wish("in.mixed", what.clone()))).await;
+    }
+    for subject in ["out.x", "elsewhere", "out.>"] {
+        server.publish_all([wish("in.strict", json!({ "subject": subject }))]).await;
+    }
+    server.publish_all((0..5).map(|_| wish("in.broken", json!({ "succeed-at": 99 })))).await;
+
+    for life in 1..=2 {
+        let mut daemon = project.run(&server).await;
+        for plugin in ["mixed", "strict", "broken"] {
+            server.settled("IN", &format!("pelton-{plugin}")).await;
+        }
+        let mut of_mixed = expected(&[
+            // 5 + 3 * 2 + 2 * 3 + 2 * 4 + 3 runs.
+            ("events_received_total", 28),
+            ("handler_duration_seconds_count", 28),
+            ("events_redelivered_total", 13),
+            ("events_retried_total", 13),
+            ("events_failed_total class=retry", 15),
+            ("events_failed_total class=reject", 3),
+            ("events_rejected_total", 3),
+            ("events_dead_lettered_total reason=retry", 2),
+            ("events_dead_lettered_total reason=reject", 3),
+            ("events_done_total", 10),
+            ("event_age_seconds_count", 10),
+            ("outputs_published_total", 10),
+        ]);
+        let mut of_strict = expected(&[
+            ("events_received_total", 3),
+            ("handler_duration_seconds_count", 3),
+            ("events_failed_total class=output", 2),
+            ("events_dead_lettered_total reason=output", 2),
+            ("outputs_refused_total", 2),
+            ("events_done_total", 1),
+            ("event_age_seconds_count", 1),
+            ("outputs_published_total", 1),
+        ]);
+        if life == 2 {
+            of_mixed.insert("outputs_deduplicated_total".to_owned(), 10.0);
+            of_strict.insert("outputs_deduplicated_total".to_owned(), 1.0);
+        }
+        assert_eq!(counters(&daemon, "mixed").await, of_mixed, "life {life}");
+        assert_eq!(counters(&daemon, "strict").await, of_strict, "life {life}");
+        let of_broken = expected(&[
+            ("events_received_total", 5),
+            ("handler_duration_seconds_count", 5),
+            ("events_failed_total class=retry", 5),
+            ("events_dead_lettered_total reason=retry", 5),
+            ("breaker_openings_total", 1),
+        ]);
+        assert_eq!(counters(&daemon, "broken").await, of_broken, "life {life}");
+        assert_eq!(daemon.metric("pelton_breaker_state{plugin=\"broken\"}").await, 2.0);
+
+        let reasons = |reasons: &[(&str, u32)]| {
+            reasons.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(server.count("OUT").await, 11);
+        assert_eq!(buried(&server, "mixed").await, reasons(&[("reject", 3), ("retry", 2)]));
+        assert_eq!(buried(&server, "strict").await, reasons(&[("output", 2)]));
+        assert_eq!(buried(&server, "broken").await, reasons(&[("retry", 5)]));
+        assert!(daemon.stop().await.success(), "{}", daemon.log());
+        let stream = server.jetstream().await.get_stream("IN").await.unwrap();
+        for plugin in ["mixed", "strict", "broken"] {
+            stream.delete_consumer(&format!("pelton-{plugin}")).await.unwrap();
+        }
     }
 }
 

@@ -130,6 +130,14 @@ impl Daemon {
         Some(line["address"].as_str()?.to_owned())
     }
 
+    /// The memory that it takes now, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -273,7 +273,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             None => Note { spared: tries.spared(), ..Note::default() },
             Some(_) => Note { begun: tries.ended(self.plan.retry.attempts), ..Note::default() },
         };
-        if note != Note::default() {
+        // An empty note takes back that the attempt which was cut off had begun.
+        if note != Note::default() || tries.was_redelivered() {
             self.note(delivery, note).await;
         }
         Some(Disposition::Retry(Duration::ZERO))
@@ -415,6 +416,11 @@ impl Tries {
     fn begin(&self, delivered: u32, attempt: u32) {
         self.delivered.store(delivered, Ordering::Relaxed);
         self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    /// Whether notes of earlier deliveries were looked at.
+    fn was_redelivered(&self) -> bool {
+        self.delivered.load(Ordering::Relaxed) > 1
     }
 
     /// Counts one more attempt within the same delivery, and says which it is.

@@ -173,6 +173,156 @@ fn the_error_names_the_output() {
     );
 }
 
+/// Subjects that did harm elsewhere, or look as if they could.
+const SUBJECTS: [&str; 44] = [
+    "",
+    ".",
+    "a..b",
+    ".a",
+    "a.",
+    "out..a",
+    ".out.a",
+    "out.a.",
+    "*",
+    ">",
+    "out.*",
+    "out.>",
+    "a.>.b",
+    "out.>.b",
+    "out.a*",
+    "out.a b",
+    " out.a",
+    "out.a ",
+    "out.\ta",
+    "out.a\r\nPUB x 0\r\n\r\n",
+    "out.a\n",
+    "out.a\r",
+    "out.\0",
+    "out.\u{7f}",
+    "out.\u{a0}",
+    "out.\u{2028}",
+    "é",
+    "out.é",
+    "out.🦀",
+    "$JS.API.STREAM.DELETE.X",
+    "$JS.ACK.IN.c.1.1.1.1.0",
+    "$SYS.>",
+    "$SYS.REQ.SERVER.PING",
+    "$KV.b.k",
+    "$O.b.C.x",
+    "$",
+    "_INBOX.x",
+    "_INBOX.abc.2",
+    "_R_.x",
+    "in.x",
+    "dead-letters.h.plugin.in.x",
+    "OUT.a",
+    "out",
+    "other",
+];
+
+/// Names of headers, likewise.
+const NAMES: [&str; 24] = [
+    "",
+    " ",
+    "A b",
+    "A:b",
+    ":",
+    "A\r\nB",
+    "A\n",
+    "A\t",
+    "A\0",
+    "É",
+    "名",
+    "NATS/1.0 503",
+    "NATS/1.0",
+    "Nats-Msg-Id",
+    "nats-msg-id",
+    "nAtS-mSg-Id",
+    "NATS-ROLLUP",
+    "Nats-TTL",
+    "Nats-Trace-Dest",
+    "Nats-Schedule-Target",
+    "Nats-Batch-Id",
+    "Pelton-Dlq-Reason",
+    "pELTON-x",
+    "traceparent",
+];
+
+/// Values of headers, likewise.
+const VALUES: [&str; 12] = [
+    "a\rb",
+    "a\nb",
+    "a\r\nNats-Msg-Id: stolen",
+    "a\r\n\r\nPUB x 0\r\n",
+    "\0",
+    "\u{1b}[31m",
+    "\u{85}",
+    "\u{7f}",
+    "%C0%A0",
+    "NATS/1.0 503\r\n",
+    "APPLICATION/CLOUDEVENTS",
+    "",
+];
+
+/// One of a list, one with a bit of another in it, or anything.
+fn hostile(list: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let one = || prop::sample::select(list);
+    prop_oneof![
+        3 => one().prop_map(str::to_owned),
+        3 => (one(), one(), 0..8_usize).prop_map(|(left, right, at)| {
+            let at = left.char_indices().nth(at).map_or(left.len(), |(at, _)| at);
+            [&left[..at], right, &left[at..]].concat()
+        }),
+        2 => (one(), any::<String>()).prop_map(|(one, more)| format!("{one}{more}")),
+        2 => (1..5_000_usize, one()).prop_map(|(n, one)| one.repeat(n.min(70_000 / one.len().max(1)))),
+        2 => any::<String>(),
+        1 => "(out|live|maybe)(\\.[a-z]{1,4}){1,3}",
+        1 => "X-[A-Za-z]{1,8}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Whatever mixture of bad things a guest returns: what passes is plain.
+    #[test]
+    fn of_ten_thousand_hostile_outputs_what_passes_is_harmless(
+        subject in prop_oneof![3 => Just("out.a.b".to_owned()), 5 => hostile(&SUBJECTS)],
+        headers in prop::collection::vec((hostile(&NAMES), hostile(&VALUES)), 0..4),
+    ) {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| header(name, value)).collect();
+        if let Ok(message) = check(&subject, &headers) {
+            prop_assert!(message.subject == "_INBOX.abc.1" || ["out.a.", "maybe.", "live."]
+                .iter().any(|start| message.subject.starts_with(start)), "{:?}", message.subject);
+            prop_assert!(message.subject.split('.').all(|token| !token.is_empty()
+                && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')));
+            for Header { name, value } in &message.headers {
+                let lower = name.to_lowercase();
+                prop_assert!(["nats-", "pelton-"].iter().all(|own| !lower.starts_with(own)));
+                prop_assert!(lower != "traceparent" && lower != "tracestate");
+                prop_assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()
+                    && !b"\"(),/:;<=>?@[\\]{}".contains(&byte)), "{name:?}");
+                prop_assert!(!value.chars().any(char::is_control), "{value:?}");
+            }
+            prop_assert!(message.headers.len() <= MAX_HEADERS);
+        }
+    }
+}
+
+#[test]
+fn all_of_the_list_is_refused() {
+    for subject in SUBJECTS {
+        assert!(check(subject, &[]).is_err(), "{subject:?}");
+    }
+    for name in NAMES.iter().filter(|name| **name != "traceparent") {
+        assert!(check("out.a.b", &[header(name, "x")]).is_err(), "{name:?}");
+    }
+    for value in &VALUES[..8] {
+        assert!(check("out.a.b", &[header("X", value)]).is_err(), "{value:?}");
+    }
+}
+
 proptest! {
     /// Whatever a guest writes, what passes is harmless on the wire.
     #[test]
