@@ -142,6 +142,16 @@ async fn answers_to_publishes_that_are_lost_cost_no_run_and_no_duplicate() {
 }
 
 #[tokio::test]
+async fn publishes_that_are_lost_are_made_again_before_the_event_is_settled() {
+    let line = Line::with_backlog(1_000).await;
+    line.proxy.set(Network::DropPublishes(20));
+    line.assert_exactly_once().await;
+    assert!(line.proxy.dropped() > 20, "{} publishes were dropped", line.proxy.dropped());
+    assert_eq!(line.daemon.metric(DEDUPLICATED).await, 0.0);
+    line.print("one publish in 20 lost").await;
+}
+
+#[tokio::test]
 async fn acknowledgements_that_are_lost_cost_a_run_and_no_duplicate() {
     let line = Line::with_backlog(1_000).await;
     line.proxy.set(Network::DropAcks(20));

@@ -168,7 +168,12 @@ async fn modelled(script: Arc<Script>, delay: run::Delay) -> Vec<Line> {
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(async { run::run(&Modelled::new(), "S", &script, delay).await })
+        runtime.block_on(async {
+            // Timers tick in whole milliseconds since the runtime began, which is
+            // some nanoseconds ago. From here on, it is whole milliseconds ago.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            run::run(&Modelled::new(), "S", &script, delay).await
+        })
     };
     tokio::task::spawn_blocking(run).await.unwrap()
 }

@@ -42,6 +42,9 @@ pub enum Network {
     Slow(u32),
     /// In packets of so many bytes.
     Split(usize),
+    /// One in so many publishes to streams is lost: as by a server that breaks
+    /// down before it has stored what it took.
+    DropPublishes(u64),
     /// One in so many answers of streams to publishes is lost.
     DropPublishAcks(u64),
     /// One in so many answers to deliveries is lost.
@@ -277,6 +280,11 @@ impl Line {
     fn withholds(&self, network: Network, direction: Direction, message: &Message) -> bool {
         let one_in = match (network, direction) {
             (Network::DropAcks(n), Direction::ToServer) if message.is_ack() => n,
+            (Network::DropPublishes(n), Direction::ToServer)
+                if message.reply_of_publish().is_some() =>
+            {
+                n
+            }
             (_, Direction::ToClient) if self.answers_publish(message) => match network {
                 Network::DropPublishAcks(n) => n,
                 _ => return false,
