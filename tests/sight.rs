@@ -90,6 +90,14 @@ fn of_strict() -> BTreeMap<String, f64> {
     ])
 }
 
+/// The server forgets what was handled.
+async fn forget_consumers(server: &Server) {
+    let stream = server.jetstream().await.get_stream("IN").await.unwrap();
+    for plugin in ["mixed", "strict", "broken"] {
+        stream.delete_consumer(&format!("pelton-{plugin}")).await.unwrap();
+    }
+}
+
 /// Every counter of three plugins against what went in and what the streams
 /// store; then once more, after the server has forgotten what was handled, so
 /// that every output is a duplicate.
@@ -164,10 +172,7 @@ async fn every_counter_agrees_with_the_streams() {
             assert_eq!(buried(&server, plugin).await, reasons);
         }
         assert!(daemon.stop().await.success(), "{}", daemon.log());
-        let stream = server.jetstream().await.get_stream("IN").await.unwrap();
-        for plugin in ["mixed", "strict", "broken"] {
-            stream.delete_consumer(&format!("pelton-{plugin}")).await.unwrap();
-        }
+        forget_consumers(&server).await;
     }
 }
 
