@@ -33,6 +33,8 @@ mod jetstream;
 mod latency;
 #[path = "bench/native.rs"]
 mod native;
+#[path = "bench/noisy.rs"]
+mod noisy;
 #[path = "bench/processes.rs"]
 mod processes;
 
@@ -61,6 +63,7 @@ enum What {
     Core,
     Call,
     Latency,
+    NoisyNeighbour,
 }
 
 /// What all measurements share.
@@ -117,6 +120,13 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     if wanted(What::Latency) {
         println!("JetStream → JSON → JetStream at {} events/s, µs", latency::RATE);
         summary.latencies(&latency::run(&bench).await?);
+    }
+    if wanted(What::NoisyNeighbour) {
+        println!(
+            "a plugin beside four that loop, sleep, allocate and trap, at {} events/s, µs",
+            latency::RATE
+        );
+        summary.noisy(&noisy::run(&bench).await?);
     }
     println!("{summary}");
     Ok(())

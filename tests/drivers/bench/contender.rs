@@ -38,12 +38,15 @@ impl Contender {
     /// All, in the order of their turns.
     pub const ALL: [Contender; 3] = [Contender::Native, Contender::Reused, Contender::Fresh];
 
+    /// An instance for each event, as manifests write it.
+    pub const ISOLATED: &str = "\"event\"";
+
     /// Starts its process.
     pub fn start(self, bench: &Bench, route: Route) -> anyhow::Result<Process> {
         let isolation = match self {
             Contender::Native => return start_native(bench, route),
             Contender::Reused => "{ reuse = 1000 }",
-            Contender::Fresh => "\"event\"",
+            Contender::Fresh => Contender::ISOLATED,
         };
         start_pelton(bench, &manifest(route, isolation, &guest("enrich")?))
     }
@@ -73,7 +76,8 @@ fn start_native(bench: &Bench, route: Route) -> anyhow::Result<Process> {
     Process::start(&mut command, "native", bench.folder.path())
 }
 
-fn start_pelton(bench: &Bench, manifest: &str) -> anyhow::Result<Process> {
+/// Starts Pelton with this manifest.
+pub fn start_pelton(bench: &Bench, manifest: &str) -> anyhow::Result<Process> {
     let folder = bench.folder.path();
     fs::write(folder.join("pelton.toml"), manifest)?;
     let mut command = Command::new(processes::pelton()?);
@@ -86,7 +90,8 @@ fn start_pelton(bench: &Bench, manifest: &str) -> anyhow::Result<Process> {
     Process::start(&mut command, "pelton", folder)
 }
 
-fn manifest(route: Route, isolation: &str, component: &std::path::Path) -> String {
+/// A manifest with the plugin `enrich`.
+pub fn manifest(route: Route, isolation: &str, component: &std::path::Path) -> String {
     let wiring = match route {
         Route::JetStream => {
             "stream = \"IN\"\nsubscribe = [\"in.stored\"]\npublish = [\"out.stored\"]"

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::{call::Calls, contender::Contender, latency::Latencies};
+use crate::{call::Calls, contender::Contender, latency::Latencies, noisy::Noisy};
 
 /// One run of a contender.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +119,19 @@ impl Summary {
             format!("{reused}µs/{fresh}µs")
         };
         self.0.push(format!("p50={} p99={}", both(0.5), both(0.99)));
+    }
+
+    /// Prints the table of a plugin alone and beside noisy neighbours.
+    pub fn noisy(&mut self, noisy: &Noisy) {
+        println!("  {:<14} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
+        for (name, sorted) in [("alone", &noisy.alone), ("beside them", &noisy.beside)] {
+            let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| quantile(sorted, part).as_micros());
+            println!("  {name:<14} {p50:>8} {p99:>8} {max:>8}");
+        }
+        let [alone, beside] = [&noisy.alone, &noisy.beside].map(|sorted| quantile(sorted, 0.99));
+        let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+        let [alone, beside] = [alone, beside].map(|p99| p99.as_micros());
+        self.0.push(format!("noisy-neighbour p99={alone}µs/{beside}µs ratio={ratio:.2}"));
     }
 }
 

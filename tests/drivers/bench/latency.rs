@@ -39,11 +39,19 @@ pub async fn run(bench: &Bench) -> anyhow::Result<Latencies> {
 }
 
 async fn of(bench: &Bench, contender: Contender) -> anyhow::Result<Vec<Duration>> {
+    measured(bench, || contender.start(bench, Route::JetStream)).await
+}
+
+/// The latencies through the process that `start` starts, sorted.
+pub async fn measured(
+    bench: &Bench,
+    start: impl FnOnce() -> anyhow::Result<Process>,
+) -> anyhow::Result<Vec<Duration>> {
     let jetstream = jetstream::new(bench.client.clone());
     let input = empty(&jetstream, "IN", "in.stored").await?;
     empty(&jetstream, "OUT", "out.stored").await?;
     let mut outputs = bench.client.subscribe("out.stored").await?;
-    let mut process = contender.start(bench, Route::JetStream)?;
+    let mut process = start()?;
     // Waits in the stream until the contender has started.
     send(bench, events::payload(0)).await?;
     if timeout(START, outputs.next()).await.is_err() {
