@@ -271,6 +271,9 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         }
         let note = match self.lanes {
             None => Note { spared: tries.spared(), ..Note::default() },
+            // One that blocks its key has no last attempt: what is noted counts
+            // only how often the process ended over it.
+            Some(_) if self.blocks() => Note::default(),
             Some(_) => Note { begun: tries.ended(self.plan.retry.attempts), ..Note::default() },
         };
         // An empty note takes back that the attempt which was cut off had begun.
@@ -278,6 +281,11 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             self.note(delivery, note).await;
         }
         Some(Disposition::Retry(Duration::ZERO))
+    }
+
+    /// Whether an event that fails for good holds up its key.
+    fn blocks(&self) -> bool {
+        matches!(self.plan.order, Some((_, OnFailure::Block)))
     }
 
     async fn note(&self, delivery: &Handed<B>, note: Note) {
@@ -291,8 +299,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         let class = failure.class();
         self.metrics.failed(class);
         let verdict = failure.verdict(&self.plan.retry, event.attempt, |n| self.delay(n));
-        let verdict = match (verdict, &self.plan.order) {
-            (Verdict::DeadLetter, Some((_, OnFailure::Block))) => {
+        let verdict = match verdict {
+            Verdict::DeadLetter if self.blocks() => {
                 tracing::error!(
                     plugin = self.plan.plugin, event = event.id, subject = event.subject,
                     class, error = %failure,
@@ -300,7 +308,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                 );
                 Verdict::Retry(self.jitter(self.plan.retry.max))
             }
-            (verdict, _) => verdict,
+            verdict => verdict,
         };
         match verdict {
             Verdict::Retry(delay) => {

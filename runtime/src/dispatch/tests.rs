@@ -368,3 +368,33 @@ async fn a_stop_ends_at_its_deadline() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(world.end().await, Drained::Left(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_blocks_its_key_is_not_taken_for_one_that_ends_the_process() {
+    let broker = filled(&texts(&["fail 99"])).await;
+    for life in 0..4 {
+        let order = Some((OrderBy::Token(2), OnFailure::Block));
+        let dispatcher = Dispatcher::new(
+            broker.clone(),
+            Script::default(),
+            Plan { order, ..plan(1) },
+            Admission::new(1024, 1 << 30),
+            Metrics::new().plugin("p"),
+        );
+        let live = broker.subscribe(Subscription { exclusive: true, ..subscription(4_096) });
+        let sources = Sources { live: live.await.unwrap(), replays: None };
+        let stop = CancellationToken::new();
+        let host = tokio::spawn(dispatcher.run(sources, stop.clone()));
+        // Long enough for more failures than there are attempts.
+        sleep(Duration::from_secs(120)).await;
+        // A stop and a crash by turns.
+        if life % 2 == 0 {
+            stop.cancel();
+            host.await.unwrap();
+        } else {
+            host.abort();
+        }
+    }
+    assert!(broker.stored("DEAD").is_empty());
+    assert_eq!(broker.backlog("IN", "h-p"), Some((0, 1)));
+}

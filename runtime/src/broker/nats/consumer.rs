@@ -69,6 +69,11 @@ impl Durable {
         }
     }
 
+    /// The plugin's name.
+    pub(super) fn plugin(&self) -> &str {
+        self.owner.rsplit('/').next().unwrap_or_default()
+    }
+
     pub(super) fn what(&self) -> String {
         format!("consumer `{}` of stream `{}`", self.name, self.stream)
     }

@@ -334,7 +334,12 @@ impl broker::Delivery for Delivery {
 
     fn is_ours(&self) -> bool {
         match &self.kind {
-            Kind::Stream { provenance, .. } => provenance.grip.as_ref().is_none_or(Grip::holds),
+            Kind::Stream { provenance: Provenance { grip: Some(grip), .. }, .. } => grip.holds(),
+            // Of an ordered plugin, the host that has it runs replays, too.
+            Kind::Stream { provenance, replay: Some(_), .. } => {
+                self.broker.has_plugin(provenance.durable.plugin())
+            }
+            Kind::Stream { .. } => true,
             Kind::Core { .. } => true,
         }
     }
