@@ -312,3 +312,37 @@ async fn an_ordered_event_that_ends_the_process_goes_to_the_dead_letters() {
     assert_eq!(dead[0].header("Pelton-Dlq-Reason"), Some("crash-loop"));
     assert_eq!(dead[0].header("Pelton-Dlq-Subject"), Some("in.a"));
 }
+
+#[tokio::test]
+async fn order_holds_through_reloads_in_full_flow() {
+    const KEYS: usize = 20;
+    const EVENTS: usize = 150;
+    let server = Server::start().await;
+    // So slow that all reloads fall into the flow.
+    let mut project = ordered("rate = \"400/s\"\nconcurrency = 2");
+    let daemon = project.run(&server).await;
+    let mut random = SmallRng::seed_from_u64(3);
+    server.publish_all(tangled(KEYS, EVENTS, &mut random)).await;
+
+    for (n, concurrency) in (1..).zip([4, 8, 16]) {
+        let before = server.count("OUT").await;
+        eventually("events go on being handled", async || {
+            (server.count("OUT").await > before + 50).then_some(())
+        })
+        .await;
+        let old = format!("concurrency = {}", concurrency / 2);
+        project = project.edited(&old, &format!("concurrency = {concurrency}"));
+        daemon.signal("HUP");
+        eventually("the reload is done", async || {
+            let reloads = daemon.metric("pelton_reloads_total{outcome=\"reloaded\"}").await;
+            (reloads as usize >= n).then_some(())
+        })
+        .await;
+    }
+    assert!(server.count("OUT").await < (KEYS * EVENTS) as u64, "too few events for all reloads");
+
+    server.settled("IN", "pelton-subject").await;
+    assert_in_order(&server.stored("OUT").await, KEYS, EVENTS);
+    assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+    assert_eq!(daemon.metric("pelton_plugin_active{plugin=\"subject\"}").await, 1.0);
+}
