@@ -109,7 +109,7 @@ pub struct Host {
     #[schemars(extend("default" = "pelton", "examples" = ["orders"]))]
     pub name: Option<Name>,
     /// The most events in flight, over all plugins. `max-in-flight = 1024`
-    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 1024, "examples" = [256]))]
+    #[schemars(range(min = 1, max = 2_048), extend("default" = 1024, "examples" = [256]))]
     pub max_in_flight: Option<u64>,
     /// The most bytes of events in flight, over all plugins; 1 MiB to 1 TiB.
     /// `max-in-flight-bytes = "256MiB"`

@@ -130,7 +130,12 @@ impl broker::Source for Source {
     }
 
     fn pause(&mut self, time: std::time::Duration) {
-        let _ = time;
+        let Kind::Stream(id) = &self.kind else { return };
+        let key = self.broker.lock().lines.get(id).map(|line| line.key.clone());
+        // Whether there is a consumer to pause is the server's business.
+        if let Some((stream, durable)) = key {
+            self.broker.pause_consumer(&stream, &durable, time);
+        }
     }
 
     async fn next(&mut self) -> Option<Delivery> {

@@ -6,8 +6,8 @@ use pelton::dead_letters::{Act, DeadLetters};
 use super::{
     Exit, Place,
     choice::{Choice, Chosen},
-    letters, look, progress,
-    replay::Refusals,
+    letters, look,
+    replay::swept,
     report, stop_on_signal,
 };
 
@@ -59,19 +59,7 @@ async fn rehearse(desk: &DeadLetters, chosen: &Chosen) -> anyhow::Result<Exit> {
 
 async fn remove(desk: &DeadLetters, chosen: &Chosen) -> anyhow::Result<Exit> {
     let stop = stop_on_signal()?;
-    let bar = progress::bar("dropping", chosen.n);
-    let mut refusals = Refusals::default();
-    let sweep = desk.sweep(&chosen.selection, &Act::Drop, &stop, |number, outcome| {
-        bar.inc(1);
-        refusals.take(&bar, number, outcome);
-    });
-    let sweep = sweep.await;
-    bar.finish_and_clear();
-    let sweep = sweep?;
-    refusals.summarise();
-    if let Some(failure) = &sweep.failure {
-        report::error(&anyhow::anyhow!("{failure}"));
-    }
+    let sweep = swept(desk, chosen, (&Act::Drop, "dropping"), &stop).await?;
     report::note(&format!("{} dropped\n", letters(sweep.done)));
     let is_whole = sweep.failure.is_none() && sweep.missing == 0 && !stop.is_cancelled();
     Ok(if is_whole { Exit::Ok } else { Exit::Failed })

@@ -102,18 +102,8 @@ async fn ask(
     act: &Act,
     stop: &CancellationToken,
 ) -> anyhow::Result<Sweep> {
-    let bar = progress::bar("asking", chosen.n);
-    let mut refusals = Refusals::default();
-    let sweep = desk.sweep(&chosen.selection, act, stop, |number, outcome| {
-        bar.inc(1);
-        refusals.take(&bar, number, outcome);
-    });
-    let sweep = sweep.await;
-    bar.finish_and_clear();
-    let sweep = sweep?;
-    refusals.summarise();
-    if let Some(failure) = &sweep.failure {
-        report::error(&anyhow::anyhow!("{failure}"));
+    let sweep = swept(desk, chosen, (act, "asking"), stop).await?;
+    if sweep.failure.is_some() {
         report::note(&format!(
             "ended after {}; the others are still listed\n",
             letters(sweep.done)
@@ -127,16 +117,40 @@ async fn ask(
     Ok(sweep)
 }
 
+/// Does `act` with all that was chosen, under a progress bar that says `doing`;
+/// says what was refused and what failed.
+pub async fn swept(
+    desk: &DeadLetters,
+    chosen: &Chosen,
+    (act, doing): (&Act, &'static str),
+    stop: &CancellationToken,
+) -> anyhow::Result<Sweep> {
+    let bar = progress::bar(doing, chosen.n);
+    let mut refusals = Refusals::default();
+    let sweep = desk.sweep(&chosen.selection, act, stop, |number, outcome| {
+        bar.inc(1);
+        refusals.take(&bar, number, outcome);
+    });
+    let sweep = sweep.await;
+    bar.finish_and_clear();
+    let sweep = sweep?;
+    refusals.summarise();
+    if let Some(failure) = &sweep.failure {
+        report::error(&anyhow::anyhow!("{failure}"));
+    }
+    Ok(sweep)
+}
+
 /// What was refused, so many one by one, the rest by reason.
 #[derive(Default)]
-pub struct Refusals {
+struct Refusals {
     n_told: u64,
     untold: BTreeMap<String, u64>,
 }
 
 impl Refusals {
     /// Tells of `outcome` if it is a refusal.
-    pub fn take(&mut self, bar: &ProgressBar, number: u64, outcome: &Outcome) {
+    fn take(&mut self, bar: &ProgressBar, number: u64, outcome: &Outcome) {
         let reason = match outcome {
             Outcome::Asked(_) | Outcome::Done => return,
             Outcome::Missing => "there is none of this number".to_owned(),
@@ -153,7 +167,7 @@ impl Refusals {
     }
 
     /// Tells of the rest.
-    pub fn summarise(&self) {
+    fn summarise(&self) {
         for (reason, n) in &self.untold {
             report::note(&format!("{n} more: {}\n", look::clean(reason)));
         }
