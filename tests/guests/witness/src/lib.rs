@@ -3,14 +3,14 @@
 //!
 //! It asks for a retry before the attempt `succeed-at`, and before the time
 //! `until-ms` (since 1970); it rejects with `"reject": true`. With `hold = "yes"`
-//! in its configuration what would succeed sleeps for an hour instead.
+//! in its configuration what would succeed says so and sleeps for an hour instead.
 
 use std::{
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use guest::{Event, Failure, Guest, Handled, answer, config};
+use guest::{Event, Failure, Guest, Handled, answer, config, log};
 use serde_json::{Value, json};
 
 struct Witness;
@@ -30,6 +30,7 @@ impl Guest for Witness {
             return Err(Failure::Retry("out of order".to_owned()));
         }
         if config::get("hold").as_deref() == Some("yes") {
+            log::write(log::Level::Info, &format!("holding attempt {}", event.attempt));
             thread::sleep(Duration::from_secs(3600));
         }
         let testimony = json!({ "n": wish["n"], "attempt": event.attempt });
