@@ -1,7 +1,8 @@
 //! A plugin's deliveries from core NATS: at most once, every drop counted.
 //!
-//! The client drops silently when a subscription is not read. So tasks read at
-//! once, into a queue of our own that counts what does not fit.
+//! The client drops silently when a subscription is not read. So tasks on a
+//! thread of their own (`readers`) read at once, into a queue of our own that
+//! counts what does not fit.
 
 use std::{
     sync::{
@@ -57,6 +58,7 @@ impl Core {
         let (sender, queue) = mpsc::channel(capacity.max(1));
         let dropped = broker.drop_counter(&subscription.plugin);
         let (stop, mut readers) = (CancellationToken::new(), JoinSet::new());
+        let thread = broker.inner.readers.handle()?;
         for subject in distinct(&subscription.subjects) {
             let (subject, group) = (subject.as_str().to_owned(), subscription.name());
             let reader = Reader {
@@ -67,7 +69,7 @@ impl Core {
                 queue: sender.clone(),
                 dropped: Arc::clone(&dropped),
             };
-            readers.spawn(reader.run(stop.clone()));
+            readers.spawn_on(reader.run(stop.clone()), &thread);
         }
         // The subscriptions stand when the server has handled what was sent.
         broker.round_trip().await;
