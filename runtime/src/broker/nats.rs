@@ -292,8 +292,8 @@ impl super::Broker for Broker {
                 let replays = Replays::open(self.clone(), &subscription).await?;
                 Ok(Source(Kind::Replays(Box::new(replays))))
             }
-            From::Core { queue } => {
-                let core = Core::open(self, &subscription, *queue).await?;
+            From::Core { capacity } => {
+                let core = Core::open(self, &subscription, *capacity).await?;
                 Ok(Source(Kind::Core(core)))
             }
         }
