@@ -25,6 +25,7 @@ mod examples;
 mod faults;
 mod flow;
 mod hostile;
+mod local;
 mod misbehaviour;
 mod network;
 mod order;
