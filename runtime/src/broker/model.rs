@@ -337,8 +337,8 @@ impl broker::Broker for Broker {
                 };
                 self.open(line)
             }
-            From::Core { queue } => {
-                let queue = self.lock().join(self.connection, *queue, &subscription);
+            From::Core { capacity } => {
+                let queue = self.lock().join(self.connection, *capacity, &subscription);
                 Ok(Source::of_core(self.clone(), queue))
             }
         }

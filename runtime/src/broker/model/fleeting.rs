@@ -8,10 +8,14 @@ use std::{
     },
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::server::Server;
-use crate::{broker::Subscription, event::Event, subject::Pattern};
+use crate::{
+    broker::{Capacity, Subscription, queue},
+    event::Event,
+    subject::Pattern,
+};
 
 /// One subscription over core NATS.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ pub(super) struct Member {
     connection: u64,
     group: String,
     subjects: Vec<Pattern>,
-    queue: mpsc::Sender<Event>,
+    queue: queue::Sender<Event>,
     dropped: Arc<AtomicU64>,
     n_received: u64,
 }
@@ -28,10 +32,10 @@ impl Server {
     pub(super) fn join(
         &mut self,
         connection: u64,
-        capacity: usize,
+        capacity: Capacity,
         wish: &Subscription,
-    ) -> mpsc::Receiver<Event> {
-        let (queue, receiver) = mpsc::channel(capacity.max(1));
+    ) -> queue::Receiver<Event> {
+        let (queue, receiver) = queue::new(capacity);
         let dropped = Arc::clone(self.drops.entry(wish.plugin.clone()).or_default());
         let (group, subjects) = (wish.name(), wish.subjects.clone());
         self.members.push(Member { connection, group, subjects, queue, dropped, n_received: 0 });
@@ -61,7 +65,7 @@ impl Server {
         }
         for member in chosen.into_values() {
             member.n_received += 1;
-            if member.queue.try_send(event.clone()).is_err() {
+            if member.queue.put(event.clone(), event.size()).is_err() {
                 member.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }

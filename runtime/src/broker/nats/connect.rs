@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::connection::Connection;
+use super::{connection::Connection, readers};
 use crate::{
     broker::SetupError,
     manifest::{Auth, Nats, Tls},
@@ -108,6 +108,7 @@ async fn options(
         .connection_timeout(ATTEMPT_TIMEOUT)
         .request_timeout(Some(nats.request_timeout))
         .max_reconnects(None)
+        .subscription_capacity(readers::CAPACITY)
         .reconnect_delay_callback(delay_of_client)
         .event_callback(move |event| {
             // The client drops this function, and `alive` with it, when it ends.
