@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod book;
 mod chaos;
 mod command_line;
 mod components;

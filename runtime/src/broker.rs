@@ -297,6 +297,8 @@ pub struct SettleError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}")]
 pub struct SetupError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
     /// Which object: ``stream `ORDERS` ``.
     pub what: String,
     /// What is wrong with it, and the remedy.

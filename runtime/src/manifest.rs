@@ -21,7 +21,7 @@ mod source;
 mod suggest;
 mod value;
 
-pub use check::Surroundings;
+pub use check::{Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};

@@ -369,7 +369,7 @@ impl Broker {
         let what = || format!("consumer `{}` of stream `{}`", line.key.1, line.key.0);
         match opened {
             Ok(()) => Ok(Source::of_stream(self.clone(), line)),
-            Err(problem) => Err(SetupError { what: what(), problem }),
+            Err(problem) => Err(SetupError { code: "consumer-differs", what: what(), problem }),
         }
     }
 }

@@ -205,7 +205,8 @@ impl Broker {
             Ok(Err(problem)) => problem,
             Err(_) => format!("not done within {}", humantime::format_duration(limit)),
         };
-        Err(SetupError { what: "closing the connection to nats".to_owned(), problem })
+        let what = "closing the connection to nats".to_owned();
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Subscribes, as a member of `group` if one is given.
@@ -227,7 +228,7 @@ impl Broker {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the connection is lost and its queue full".to_owned(),
         };
-        Err(SetupError { what, problem })
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Waits until the server has handled all that was sent before, or has been
