@@ -25,6 +25,7 @@ mod examples;
 mod faults;
 mod flow;
 mod hostile;
+mod languages;
 mod misbehaviour;
 mod network;
 mod order;
