@@ -26,6 +26,7 @@ mod examples;
 mod faults;
 mod flow;
 mod hostile;
+mod languages;
 mod local;
 mod misbehaviour;
 mod network;
