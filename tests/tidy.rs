@@ -8,7 +8,7 @@ use std::{
 
 /// The modules of `runtime/src`, lowest floor first.
 const FLOORS: [&[&str]; 7] = [
-    &["event", "subject", "telemetry"],
+    &["event", "explain", "subject", "telemetry"],
     &["manifest"],
     &["broker", "plugin"],
     &["dispatch"],

@@ -8,6 +8,7 @@
 //! below it (`tests/tidy.rs` checks that).
 
 pub mod event;
+pub mod explain;
 pub mod subject;
 pub mod telemetry;
 

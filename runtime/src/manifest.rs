@@ -21,7 +21,7 @@ pub(crate) mod source;
 pub(crate) mod suggest;
 pub(crate) mod value;
 
-pub use check::Surroundings;
+pub use check::{Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};

@@ -81,8 +81,9 @@ pub struct Plugin {
     /// yet. `start = "all"`
     #[schemars(extend("default" = "all", "examples" = ["new"]))]
     pub start: Option<Start>,
-    /// Plugins without `stream` only: how many events may wait in the host; more
-    /// are dropped and counted. `queue = 1024`
+    /// Plugins without `stream` only: how many events may wait in the host, and
+    /// no more than `[host] max-in-flight-bytes` of them; the others are dropped
+    /// and counted. `queue = 1024`
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 1024, "examples" = [10_000]))]
     pub queue: Option<u64>,
     /// Whether it may publish what it, or a plugin that it feeds, subscribes to.
