@@ -16,6 +16,7 @@ mod load;
 mod problem;
 mod raw;
 mod reader;
+mod reference;
 mod schema;
 mod source;
 mod suggest;
@@ -26,6 +27,7 @@ pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};
 pub use problem::{Look, Problem, Problems};
+pub use reference::reference;
 pub use schema::schema;
 
 /// A valid manifest. Paths are absolute or relative to the working folder.
