@@ -35,6 +35,7 @@ demo: tools
 	@$(RELEASE)/examples/demo
 
 test: tools
+	@scripts/setup-languages >/dev/null
 	PELTON_NATS_SERVER="$$(scripts/setup-nats)" cargo test --lib --bins --tests
 	cargo test --manifest-path plugins/Cargo.toml
 

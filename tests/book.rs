@@ -10,6 +10,7 @@ mod generated;
 mod handlers;
 mod manifests;
 mod page;
+mod permissions;
 mod sources;
 
 use page::{Block, Page, pages};

@@ -26,6 +26,8 @@ mod examples;
 mod faults;
 mod flow;
 mod hostile;
+mod languages;
+mod local;
 mod misbehaviour;
 mod network;
 mod order;

@@ -27,6 +27,7 @@ pub use provision::{Finding, Mode, Provision};
 pub use reload::{ReloadError, Reloaded, Reloader};
 use running::{Begin, Bound, Ended, Ground, Part, Running};
 
+pub mod local;
 mod observe;
 mod plan;
 mod provision;

@@ -20,5 +20,6 @@ pub mod plugin;
 pub mod dispatch;
 
 pub mod admin;
+pub mod cases;
 pub mod dead_letters;
 pub mod host;

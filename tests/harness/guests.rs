@@ -6,7 +6,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::LazyLock,
 };
 
@@ -30,6 +30,21 @@ pub fn guest(name: &str) -> PathBuf {
 pub fn build_example(folder: &Path) {
     build(folder, &folder.join("build"));
     build(&root().join("plugins"), &folder.join("build"));
+}
+
+static LANGUAGES: LazyLock<String> = LazyLock::new(|| {
+    let output = Command::new(root().join("scripts/setup-languages"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("run scripts/setup-languages");
+    assert!(output.status.success(), "the toolchains of the examples cannot be set up");
+    String::from_utf8(output.stdout).expect("folders in UTF-8").trim().to_owned()
+});
+
+/// The folders with the toolchains of all languages, joined as in PATH; they
+/// are fetched on first use.
+pub fn language_path() -> &'static str {
+    &LANGUAGES
 }
 
 /// Builds every member of a workspace of guests into `output`.

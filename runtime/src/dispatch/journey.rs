@@ -147,6 +147,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         tries: &Tries,
     ) -> Result<(), Failure> {
         let delivered = event.attempt;
+        tries.begin(delivered, delivered);
         if delivered > 1 && delivery.redelivers() {
             let note = delivery.noted().await;
             event.attempt = match self.lanes {

@@ -16,6 +16,10 @@ use crate::{
     subject::Pattern,
 };
 
+mod assumed;
+
+pub(super) use assumed::ELSEWHERE;
+
 /// How long a dead letter's id is remembered: a host that ends between storing
 /// it and saying so stores it again within the ack wait.
 const DEAD_LETTER_WINDOW: Duration = Duration::from_secs(600);
@@ -95,6 +99,24 @@ impl Provision {
         let found = Provision { jetstream: true, max_message, ..Provision::default() };
         let survey = Survey { broker, manifest, mode, found };
         Ok(survey.run().await)
+    }
+
+    /// What the manifest needs, as a server without any limits would have it. Where
+    /// it relies on streams that it does not describe, they are assumed. With it,
+    /// the streams to make.
+    pub(super) fn assumed(manifest: &Manifest) -> (Provision, BTreeMap<String, Stream>) {
+        let mut streams = assumed::streams(manifest);
+        let letters = &manifest.dead_letters;
+        streams.insert(letters.stream.clone(), assumed::unlimited(dead_letters(letters)));
+        let facts = streams.iter();
+        let facts = facts.map(|(name, stream)| (name.clone(), StreamFacts::planned(stream)));
+        let provision = Provision {
+            jetstream: true,
+            max_message: assumed::MAX_MESSAGE,
+            streams: facts.collect(),
+            findings: Vec::new(),
+        };
+        (provision, streams)
     }
 
     /// What is not as it should be.
