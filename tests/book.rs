@@ -33,10 +33,12 @@ fn after_mark(path: &str, mark: &str, generated: &str) -> String {
 }
 
 /// How blocks are tested, by their language and the word after it.
-const TREATMENTS: [(&str, &str); 9] = [
+const TREATMENTS: [(&str, &str); 11] = [
     // Read by the real reader: accepted, or refused with the code of the page.
     ("toml", "manifest"),
     ("toml", "bad"),
+    ("toml", "test"),
+    ("toml", "bad-test"),
     // Built for Wasm.
     ("rust", "handler"),
     // The same as in the file that the comment above it names.
