@@ -52,7 +52,7 @@ async fn the_permissions_in_the_book_are_enough() {
     std::fs::write(project.path().join("password"), "p").unwrap();
     let daemon = project.run(&server).await;
     server.publish("in.ordered", "one").await;
-    server.publish("in.bad", "two").await;
+    server.publish("in.bad", "reject").await;
     eventually("both events are done", async || {
         let done = server.count("OUT").await == 1 && server.count("pelton_DEAD_LETTERS").await == 1;
         done.then_some(())
@@ -62,7 +62,6 @@ async fn the_permissions_in_the_book_are_enough() {
 
     let log = daemon.log();
     assert!(!log.to_lowercase().contains("permission"), "{log}");
-    assert!(!log.contains("\"WARN\",\"message\":\"not"), "{log}");
 }
 
 /// The letter is run again, comes back, and is removed.
@@ -71,6 +70,5 @@ fn replay_and_drop(folder: &Path, url: &str) {
         let finished = verb(folder, &[&arguments[..], &["--nats-url", url]].concat());
         let said = format!("{}{}", finished.stdout, finished.stderr);
         assert!(!said.to_lowercase().contains("permission"), "{arguments:?}: {said}");
-        assert!(!said.contains("error"), "{arguments:?}: {said}");
     }
 }
