@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 7] = [
     &["manifest"],
     &["broker", "plugin"],
     &["dispatch"],
-    &["host", "admin", "dead_letters"],
+    &["host", "admin", "build", "dead_letters"],
     &["cases"],
     &["cli", "main"],
 ];
