@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 6] = [
     &["manifest"],
     &["broker", "plugin"],
     &["dispatch"],
-    &["host", "admin", "dead_letters"],
+    &["host", "admin", "build", "dead_letters"],
     &["cli", "main"],
 ];
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod build;
 mod check;
 mod completions;
 mod componentize;
@@ -39,6 +40,7 @@ enum Exit {
     max_term_width = 100,
     after_help = "Exit codes: 0 it worked, 1 it failed, 2 the arguments or the manifest are wrong.\n\n\
         Examples:\n  \
+        pelton build                 make the components of ./pelton.toml of their sources\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
         pelton reload                have the running host take a changed manifest\n  \
@@ -56,6 +58,7 @@ struct Cli {
 enum Verb {
     Run(run::Arguments),
     Reload(reload::Arguments),
+    Build(build::Arguments),
     Check(check::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Reload(arguments) => reload::run(arguments),
+        Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),

@@ -19,5 +19,6 @@ pub mod plugin;
 pub mod dispatch;
 
 pub mod admin;
+pub mod build;
 pub mod dead_letters;
 pub mod host;

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use crate::subject::{self, Pattern};
 
+mod build;
 mod check;
 mod defaults;
 mod environment;
@@ -21,6 +22,7 @@ mod source;
 mod suggest;
 mod value;
 
+pub use build::{Build, Command, Language, files_with};
 pub use check::Surroundings;
 pub use environment::Environment;
 pub use glimpse::Glimpse;
@@ -31,6 +33,8 @@ pub use schema::schema;
 /// A valid manifest. Paths are absolute or relative to the working folder.
 #[derive(Debug, Clone)]
 pub struct Manifest {
+    /// Its own folder, where relative paths in it begin; `.` at least.
+    pub folder: PathBuf,
     /// `[host]`
     pub host: Host,
     /// `[nats]`
@@ -43,6 +47,9 @@ pub struct Manifest {
     pub streams: BTreeMap<String, Stream>,
     /// `[plugins.<name>]`
     pub plugins: BTreeMap<String, Plugin>,
+    /// `[plugins.<name>.build]`, or what was found by rule; plugins without
+    /// sources are not in it.
+    pub builds: BTreeMap<String, Build>,
     /// Where each key stands, for problems that are found with the server's help.
     source: source::Source,
 }

@@ -29,7 +29,7 @@ use self::{
 };
 pub use self::{
     component::{Access, LoadError, check_component},
-    componentize::{ComponentizeError, componentize},
+    componentize::{CONTRACT, ComponentizeError, componentize},
     engine::{Engine, EngineConfig, EngineError},
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
 };

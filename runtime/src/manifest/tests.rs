@@ -137,6 +137,7 @@ fn parse_bytes(bytes: &[u8]) -> Result<Manifest, Problems> {
         base: &base(),
         environment: &environment(),
         check_component: &check_component,
+        needs_components: true,
     };
     Manifest::parse(bytes, "pelton.toml", &surroundings)
 }
@@ -463,8 +464,12 @@ fn a_component_is_looked_at_once() {
     };
     let text =
         format!("{MINIMAL}[plugins.other]\ncomponent = \"files/price\"\nsubscribe = [\"x\"]\n");
-    let surroundings =
-        Surroundings { base: &base(), environment: &environment(), check_component: &look };
+    let surroundings = Surroundings {
+        base: &base(),
+        environment: &environment(),
+        check_component: &look,
+        needs_components: true,
+    };
 
     Manifest::parse(text.as_bytes(), "pelton.toml", &surroundings).unwrap();
 

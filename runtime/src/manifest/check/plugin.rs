@@ -8,7 +8,7 @@ use std::{
 
 use super::{Surroundings, bytes, check_file, flow, number, patterns, time};
 use crate::manifest::{
-    Ack, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
+    Ack, Build, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
     problem::Problem,
     raw,
     reader::Report,
@@ -22,6 +22,7 @@ type Components = BTreeMap<PathBuf, Result<(), String>>;
 /// Checks all plugins.
 pub fn plugins(
     raw: Option<BTreeMap<Name, raw::Plugin>>,
+    builds: &BTreeMap<String, Build>,
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> BTreeMap<String, Plugin> {
@@ -33,7 +34,8 @@ pub fn plugins(
             check_kind(&path, &raw, report);
             let plugin = plugin(raw, surroundings);
             flow::check(&path, &plugin, report);
-            check_component(&path, &plugin.component, surroundings, (&mut components, report));
+            let file = (&*plugin.component, builds.get(&name.0));
+            check_component(&path, file, surroundings, (&mut components, report));
             check_times(&path, &plugin, report);
             (name.0, plugin)
         })
@@ -144,7 +146,7 @@ fn misplaced_key(path: &str, key: &str, stream: Option<&Name>) -> Problem {
 
 fn check_component(
     path: &str,
-    file: &Path,
+    (file, build): (&Path, Option<&Build>),
     surroundings: &Surroundings<'_>,
     (components, report): (&mut Components, &mut Report),
 ) {
@@ -152,8 +154,15 @@ fn check_component(
     if file.as_os_str().is_empty() || !report.is_sound(&[&key]) {
         return;
     }
+    let is_there = file.symlink_metadata().is_ok();
+    if !is_there && !surroundings.needs_components {
+        return;
+    }
     if let Err(problem) = check_file(&key, file) {
-        return report.add(problem);
+        return report.add(match build {
+            Some(build) if !is_there => problem.help(how_to_make(build)),
+            _ => problem,
+        });
     }
     let verdict =
         components.entry(file.to_owned()).or_insert_with(|| (surroundings.check_component)(file));
@@ -162,6 +171,17 @@ fn check_component(
             .label(Target::Value(key), "")
             .help("a component has to export `pelton:events/handler`; `pelton inspect` shows what is in it");
         report.add(problem);
+    }
+}
+
+/// What to do about a component that is missing, but has sources.
+fn how_to_make(build: &Build) -> String {
+    let source = build.source.display();
+    match (&build.command, build.language) {
+        (None, Some(language)) => {
+            format!("run `pelton build`: it makes it from the {language} sources in `{source}`")
+        }
+        _ => format!("run `pelton build`: it makes it from the sources in `{source}`"),
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::{
-    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
+    Build, DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
     flow::{self, BreakerOrNot},
 };
 use crate::manifest::{
@@ -121,6 +121,13 @@ pub struct Plugin {
     /// ```
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>", extend("default" = {}, "examples" = [{ "currency": "EUR" }]))]
     pub config: Option<BTreeMap<String, String>>,
+    /// How `pelton build` makes the component; known languages need none of it.
+    ///
+    /// ```toml
+    /// [plugins.price.build]
+    /// command = ["make", "price.wasm"]
+    /// ```
+    pub build: Option<Build>,
 }
 
 /// How instances are shared between events.
@@ -217,6 +224,7 @@ impl Plugin {
             breaker: table.get("breaker", flow::breaker),
             limits: table.section("limits", Limits::read),
             config: table.get("config", config),
+            build: table.section("build", Build::read),
         }
     }
 }
