@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod book;
 mod chaos;
 mod command_line;
 mod components;
@@ -26,6 +27,7 @@ mod faults;
 mod flow;
 mod hostile;
 mod languages;
+mod local;
 mod misbehaviour;
 mod network;
 mod order;

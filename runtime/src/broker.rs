@@ -16,6 +16,9 @@ use crate::{
 
 pub mod model;
 pub mod nats;
+mod queue;
+
+pub use queue::Capacity;
 
 /// A connection to a broker. Cheap to clone.
 pub trait Broker: Clone + Send + Sync + 'static {
@@ -193,8 +196,8 @@ pub enum From {
     },
     /// Core NATS, through a queue group: at most once.
     Core {
-        /// How many events wait in the host before new ones are dropped and counted.
-        queue: usize,
+        /// How much may wait in the host; what does not fit is dropped and counted.
+        capacity: Capacity,
     },
 }
 
@@ -294,6 +297,8 @@ pub struct SettleError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}")]
 pub struct SetupError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
     /// Which object: ``stream `ORDERS` ``.
     pub what: String,
     /// What is wrong with it, and the remedy.

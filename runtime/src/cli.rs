@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod componentize;
 mod dlq;
+mod explain;
 mod inspect;
 mod logging;
 mod reload;
@@ -45,7 +46,8 @@ enum Exit {
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
         pelton reload                have the running host take a changed manifest\n  \
         pelton inspect price.wasm    what a component exports and needs\n  \
-        pelton dlq list              what could not be handled"
+        pelton dlq list              what could not be handled\n  \
+        pelton explain timeout       what the code of an error means, and what to do"
 )]
 struct Cli {
     #[command(flatten)]
@@ -63,6 +65,7 @@ enum Verb {
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
     Dlq(dlq::Arguments),
+    Explain(explain::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),
         Verb::Dlq(arguments) => dlq::run(arguments),
+        Verb::Explain(arguments) => explain::run(arguments),
         Verb::Schema(arguments) => schema::run(arguments),
         Verb::Completions(arguments) => completions::run(arguments),
     };

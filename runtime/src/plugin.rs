@@ -32,6 +32,8 @@ pub use self::{
     componentize::{CONTRACT, ComponentizeError, componentize},
     engine::{Engine, EngineConfig, EngineError},
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
+    journal::{LogLine, LogSink},
+    load::Fitting,
 };
 use crate::event::{Event, Header, Output};
 
@@ -106,6 +108,8 @@ pub struct Plugin {
     pre: PluginPre<State>,
     config: Arc<BTreeMap<String, String>>,
     limits: Limits,
+    /// Where its log goes; `None`: to the host's.
+    log: Option<LogSink>,
     /// Instances that wait to be reused; `None`: every event has a fresh one.
     reuse: Option<(u32, Idle)>,
 }
@@ -157,7 +161,7 @@ impl Plugin {
         let state = State::new(
             MemoryBudget::new(self.limits.memory),
             CpuBudget::new(run.cpu),
-            Journal::new(Arc::clone(&self.name), run.log_lines, run.log_bytes),
+            Journal::new(Arc::clone(&self.name), (run.log_lines, run.log_bytes), self.log.clone()),
             Arc::clone(&self.config),
         );
         Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())

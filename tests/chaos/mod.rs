@@ -2,7 +2,9 @@
 //! nats-server; hosts and server are killed with SIGKILL at random and started
 //! again, while some events fail for a while, some for ever, some are rejected.
 //!
-//! `make chaos` runs it long, `make test` short.
+//! `make chaos` runs it long, `make test` short. When kills are due: `schedule`.
+
+mod schedule;
 
 use std::{fmt, time::Duration};
 
@@ -13,6 +15,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use self::schedule::{Kill, Victim};
 use crate::harness::{Account, Daemon, PATIENCE, Project, Server};
 
 /// What is asked for.
@@ -90,10 +93,15 @@ fn payload(number: u64) -> Vec<u8> {
 
 /// Runs `plan`, and says now and then how far it is.
 pub async fn run(plan: Plan, mut progress: impl FnMut(Progress)) -> Report {
-    let mut chaos = Chaos::start(plan).await;
-    while chaos.kills_left() > 0 {
-        chaos.await_next_kill(&mut progress).await;
-        chaos.kill_something().await;
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let kills = schedule::of(plan, &mut random);
+    let mut chaos = Chaos::start(plan, random).await;
+    for Kill { at, victim } in kills {
+        chaos.until_ended(at, &mut progress).await;
+        match victim {
+            Victim::Host => chaos.kill_host().await,
+            Victim::Server => chaos.kill_server().await,
+        }
     }
     chaos.finish(&mut progress).await
 }
@@ -120,7 +128,7 @@ struct Host {
 }
 
 impl Chaos {
-    async fn start(plan: Plan) -> Chaos {
+    async fn start(plan: Plan, random: StdRng) -> Chaos {
         let server = Server::start().await;
         let keys = "concurrency = 64\nretry = { attempts = 5, backoff = { first = \"50ms\", max = \"500ms\" } }";
         let project = Project::with_guest("split", keys);
@@ -131,7 +139,6 @@ impl Chaos {
         for _ in 0..REPLICAS {
             hosts.push(Host { daemon: project.launch(&server), caught: 0 });
         }
-        let random = StdRng::seed_from_u64(plan.seed);
         let (host_kills, server_kills, caught, ended) = (0, 0, 0, 0);
         Chaos {
             plan,
@@ -148,26 +155,21 @@ impl Chaos {
         }
     }
 
-    fn kills_left(&self) -> u64 {
-        self.plan.host_kills + self.plan.server_kills - self.host_kills - self.server_kills
-    }
-
-    /// Waits until so much is done that the next kill comes in full flow: kills
-    /// are spread at random over the events that are left.
-    async fn await_next_kill(&mut self, progress: &mut impl FnMut(Progress)) {
-        // The last tenth is for what the kills left behind.
-        let until = self.plan.events * 9 / 10;
-        let share = until.saturating_sub(self.ended) / self.kills_left();
-        let target = self.ended + self.random.random_range(0..=(2 * share).max(1));
-        let deadline = Instant::now() + PATIENCE;
-        while self.ended < target.min(until) {
+    /// Waits until so many events have ended, in the dead letters or handled.
+    async fn until_ended(&mut self, target: u64, progress: &mut impl FnMut(Progress)) {
+        let mut last = (self.ended, Instant::now());
+        while self.ended < target {
             assert!(
-                Instant::now() < deadline,
+                last.1.elapsed() < PATIENCE,
                 "no progress: {} ended, {target} awaited",
                 self.ended
             );
             sleep(LOOK).await;
+            self.look_after_hosts();
             self.look(progress).await;
+            if self.ended > last.0 {
+                last = (self.ended, Instant::now());
+            }
         }
     }
 
@@ -187,18 +189,22 @@ impl Chaos {
         });
     }
 
+    /// Starts hosts again that ended by themselves, as their supervisor does: a
+    /// server that is killed while a host starts may be a reason.
+    fn look_after_hosts(&mut self) {
+        for host in &mut self.hosts {
+            if !host.daemon.is_running() {
+                let log = host.daemon.log();
+                eprintln!("chaos: a host ended by itself: {}", log.lines().last().unwrap_or(""));
+                self.caught += host.caught;
+                *host = Host { daemon: self.project.launch(&self.server), caught: 0 };
+            }
+        }
+    }
+
     async fn count(&self, stream: &str) -> Option<u64> {
         let stream = self.jetstream.get_stream(stream).await.ok()?;
         Some(stream.cached_info().state.messages)
-    }
-
-    async fn kill_something(&mut self) {
-        let chosen = self.random.random_range(0..self.kills_left());
-        if chosen < self.plan.host_kills - self.host_kills {
-            self.kill_host().await;
-        } else {
-            self.kill_server().await;
-        }
     }
 
     async fn kill_host(&mut self) {
@@ -222,15 +228,7 @@ impl Chaos {
     }
 
     async fn finish(mut self, progress: &mut impl FnMut(Progress)) -> Report {
-        let mut last = (self.ended, Instant::now());
-        while self.ended < self.plan.events {
-            assert!(last.1.elapsed() < PATIENCE, "no progress: {} ended", self.ended);
-            sleep(LOOK).await;
-            self.look(progress).await;
-            if self.ended > last.0 {
-                last = (self.ended, Instant::now());
-            }
-        }
+        self.until_ended(self.plan.events, progress).await;
         (&mut self.feeder).await.unwrap();
         self.server.settled("IN", "pelton-subject").await;
         for host in &mut self.hosts {

@@ -48,6 +48,8 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Arguments { events, host_kills, server_kills, seed } = arguments;
     let plan = Plan { events, host_kills, server_kills, seed: seed.unwrap_or_else(rand::random) };
+    // Now: a run that panics has no last line.
+    eprintln!("chaos: seed={}", plan.seed);
     let mut interrupt = signal(SignalKind::interrupt()).unwrap();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     // Whatever ends first, dropping the run stops its hosts and its server.
@@ -75,7 +77,8 @@ async fn watched(plan: Plan) -> Report {
     let bar = ProgressBar::new(plan.events);
     let style = "{elapsed_precise} {bar:30} {pos}/{len} events  {msg}";
     bar.set_style(ProgressStyle::with_template(style).expect("a constant template"));
-    let mut spoken = Instant::now();
+    let began = Instant::now();
+    let mut spoken = began;
     let report = run(plan, |progress| {
         let Progress { ended, host_kills, server_kills, caught } = progress;
         bar.set_position(ended);
@@ -83,9 +86,11 @@ async fn watched(plan: Plan) -> Report {
         // Where there is no terminal, a line now and then.
         if bar.is_hidden() && spoken.elapsed().as_secs() >= 10 {
             spoken = Instant::now();
+            let seconds = began.elapsed().as_secs();
             eprintln!(
-                "chaos: {ended}/{} events, {host_kills}+{server_kills} kills, {caught} duplicates caught",
-                plan.events
+                "chaos: {seconds} s, {ended}/{} events, {host_kills}/{} + {server_kills}/{} kills, \
+                 {caught} duplicates caught",
+                plan.events, plan.host_kills, plan.server_kills
             );
         }
     });

@@ -24,6 +24,7 @@ use self::{
     core::Core,
     lease::Claim,
     pull::Pull,
+    readers::Readers,
     replays::Replays,
     revive::Origin,
 };
@@ -54,6 +55,7 @@ mod line;
 mod malformed;
 mod publish;
 mod pull;
+mod readers;
 mod reading;
 mod regain;
 mod replays;
@@ -84,6 +86,8 @@ struct Inner {
     drops: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     /// Who has the plugins that only one replica may have.
     claims: Mutex<BTreeMap<String, Claim>>,
+    /// Where core NATS is read.
+    readers: Readers,
 }
 
 impl Broker {
@@ -110,6 +114,7 @@ impl Broker {
             request_timeout: nats.request_timeout,
             drops: Mutex::default(),
             claims: Mutex::default(),
+            readers: Readers::default(),
         });
         let (nats, name) = (nats.clone(), name.to_owned());
         let origin = Origin { inner: Arc::downgrade(&inner), nats, name };
@@ -200,7 +205,8 @@ impl Broker {
             Ok(Err(problem)) => problem,
             Err(_) => format!("not done within {}", humantime::format_duration(limit)),
         };
-        Err(SetupError { what: "closing the connection to nats".to_owned(), problem })
+        let what = "closing the connection to nats".to_owned();
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Subscribes, as a member of `group` if one is given.
@@ -222,7 +228,7 @@ impl Broker {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the connection is lost and its queue full".to_owned(),
         };
-        Err(SetupError { what, problem })
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Waits until the server has handled all that was sent before, or has been
@@ -287,8 +293,8 @@ impl super::Broker for Broker {
                 let replays = Replays::open(self.clone(), &subscription).await?;
                 Ok(Source(Kind::Replays(Box::new(replays))))
             }
-            From::Core { queue } => {
-                let core = Core::open(self, &subscription, *queue).await?;
+            From::Core { capacity } => {
+                let core = Core::open(self, &subscription, *capacity).await?;
                 Ok(Source(Kind::Core(core)))
             }
         }

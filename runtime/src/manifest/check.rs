@@ -39,9 +39,19 @@ pub struct Surroundings<'a> {
     /// Where secrets may be.
     pub environment: &'a Environment,
     /// Says what is wrong with a component.
-    pub check_component: &'a dyn Fn(&Path) -> Result<(), String>,
+    pub check_component: &'a dyn Fn(&Path) -> Result<(), Unusable>,
     /// Whether a component that is not there is a problem.
     pub needs_components: bool,
+}
+
+/// Why a component cannot be a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unusable {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
+    /// In words, with the remedy.
+    pub reason: String,
 }
 
 impl Surroundings<'_> {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Manifest, Problem, Problems,
-    check::{self, Surroundings, server_url},
+    check::{self, Surroundings, Unusable, server_url},
     environment::Environment,
     raw,
     reader::{self, Report},
@@ -32,7 +32,7 @@ impl Manifest {
     pub fn load(
         path: &Path,
         environment: &Environment,
-        check_component: impl Fn(&Path) -> Result<(), String>,
+        check_component: impl Fn(&Path) -> Result<(), Unusable>,
     ) -> Result<Manifest, Problems> {
         Manifest::load_with(path, environment, (&check_component, true))
     }
@@ -98,15 +98,16 @@ impl Manifest {
         Ok(())
     }
 
-    /// A problem at `key` (such as `streams.ORDERS.subjects`), found with the
+    /// A problem of the kind `code` at `key` (such as `streams.ORDERS.subjects`), found with the
     /// server's help; print it with [`Problems::new`].
     pub fn problem(
         &self,
+        code: &'static str,
         key: &str,
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Problem {
-        Problem::new("server", message).label(Target::Value(key.to_owned()), "").help(help)
+        Problem::new(code, message).label(Target::Value(key.to_owned()), "").help(help)
     }
 }
 

@@ -122,13 +122,14 @@ fn environment() -> Environment {
     Environment::fixed([("NATS_PASSWORD", "hunter2"), ("EMPTY", "")])
 }
 
-fn check_component(file: &Path) -> Result<(), String> {
+fn check_component(file: &Path) -> Result<(), Unusable> {
+    let unusable = |reason| Err(Unusable { code: "no-handler", reason });
     match fs::read_to_string(file) {
         Ok(text) if text.starts_with("broken") => {
-            Err("it exports `wasi:cli/run`, and not `pelton:events/handler`".to_owned())
+            unusable("it exports `wasi:cli/run`, and not `pelton:events/handler`".to_owned())
         }
         Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => unusable(error.to_string()),
     }
 }
 

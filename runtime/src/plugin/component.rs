@@ -13,6 +13,7 @@ use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldId};
 
 use super::CallError;
+use crate::manifest::Unusable;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 256 << 20;
@@ -146,6 +147,28 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            LoadError::Missing { .. }
+            | LoadError::Unreadable { .. }
+            | LoadError::NotAFile { .. }
+            | LoadError::TooLarge { .. }
+            | LoadError::Empty { .. } => "component-file",
+            LoadError::NotWasm { .. } | LoadError::Text { .. } => "not-wasm",
+            LoadError::Invalid { .. } => "component-damaged",
+            LoadError::CoreModule { .. } => "core-module",
+            LoadError::Interface { .. } => "interface-only",
+            LoadError::NoHandler { .. } => "no-handler",
+            LoadError::OtherVersion { .. } => "contract-version",
+            LoadError::Imports { .. } => "unknown-import",
+            LoadError::Compile { .. } => "component-refused",
+            LoadError::Start { .. } => "component-start",
+        }
+    }
+}
+
 /// A component's file that was found to be one.
 pub(super) struct Examined {
     pub(super) bytes: Vec<u8>,
@@ -168,12 +191,12 @@ pub enum Access {
 
 /// Checks everything that can be known of a component without compiling it. The
 /// error is for people.
-pub fn check_component(path: &Path) -> Result<(), String> {
+pub fn check_component(path: &Path) -> Result<(), Unusable> {
     let checked = Examined::read(path).and_then(|found| {
         found.validate(path)?;
         found.check_contract(path)
     });
-    checked.map_err(|error| error.to_string())
+    checked.map_err(|error| Unusable { code: error.code(), reason: error.to_string() })
 }
 
 impl Examined {

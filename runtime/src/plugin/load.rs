@@ -8,13 +8,28 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::{
     CallError, Engine, Limits, LoadError, Plugin, bindings::PluginPre, component::Examined,
-    engine::Shared, imports, instance::Idle, state::State,
+    engine::Shared, imports, instance::Idle, journal::LogSink, state::State,
 };
 use crate::manifest::{self, Isolation};
 
 /// The first start of a component also brings its code into memory: it gets at
 /// least this long.
 const FIRST_START: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What a plugin is given beside its entry in the manifest, by a host that runs
+/// it in another way than the daemon does.
+#[derive(Clone, Default)]
+pub struct Fitting {
+    /// Where the guest's log goes; `None`: to the host's log.
+    pub log: Option<LogSink>,
+}
+
+/// What of a plugin does not depend on its settings.
+struct Made {
+    name: Arc<str>,
+    digest: String,
+    pre: PluginPre<State>,
+}
 
 /// A component that is compiled and linked.
 struct Linked {
@@ -29,21 +44,8 @@ impl Engine {
     pub async fn load(&self, name: &str, spec: &manifest::Plugin) -> Result<Plugin, LoadError> {
         let linked = self.prepare(&spec.component).await?;
         let pre = PluginPre::new(linked.pre).map_err(|error| refused(&spec.component, &error))?;
-        let reuse = match spec.isolation {
-            Isolation::Event => None,
-            Isolation::Reuse(most) => {
-                Some((most, Idle::new(spec.concurrency, Arc::clone(&self.shared.idle))))
-            }
-        };
-        let plugin = Plugin {
-            name: name.into(),
-            digest: linked.digest,
-            engine: self.clone(),
-            pre,
-            config: Arc::new(spec.config.clone()),
-            limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
-            reuse,
-        };
+        let made = Made { name: name.into(), digest: linked.digest, pre };
+        let plugin = self.fit(made, spec, Fitting::default());
         plugin
             .try_start()
             .await
@@ -63,6 +65,26 @@ impl Engine {
             let message = "reading it panicked; please report it with the component".to_owned();
             Err(LoadError::Compile { path: path.to_owned(), message })
         })
+    }
+
+    /// Puts a component that is ready under the settings of `spec`.
+    fn fit(&self, made: Made, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
+        let reuse = match spec.isolation {
+            Isolation::Event => None,
+            Isolation::Reuse(most) => {
+                Some((most, Idle::new(spec.concurrency, Arc::clone(&self.shared.idle))))
+            }
+        };
+        Plugin {
+            name: made.name,
+            digest: made.digest,
+            engine: self.clone(),
+            pre: made.pre,
+            config: Arc::new(spec.config.clone()),
+            limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            log: fitting.log,
+            reuse,
+        }
     }
 
     async fn prepare(&self, path: &Path) -> Result<Linked, LoadError> {
@@ -132,6 +154,13 @@ impl Shared {
 }
 
 impl Plugin {
+    /// The same component under other settings, with no instances yet. Nothing is
+    /// compiled or started; `spec.component` is not looked at.
+    pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
+        let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
+        self.engine.fit(Made { name, digest, pre: self.pre.clone() }, spec, fitting)
+    }
+
     /// Makes one instance and drops it.
     async fn try_start(&self) -> Result<(), CallError> {
         // Not one of the permits to run: while the host is busy, a reload must

@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     consumer::{Answer, Consumer, Next, Terms},
     fleeting::Member,
     lease::Lease,
-    stream::{Put, Stream},
+    stream::{Put, Stamp, Stream},
     trouble::{Spell, Troubles},
     unavailable,
     wire::{self, Agenda, Connection, Deed, Key, Line, Place, Sent},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// 2023-11-14: where the model's wall clock begins, in milliseconds since 1970.
-const EPOCH_MS: u64 = 1_700_000_000_000;
+pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// How often a killed server comes back without what its consumers had not
 /// written down.
 const FORGETS: f64 = 0.5;
@@ -35,6 +35,8 @@ const FORGETS: f64 = 0.5;
 #[derive(Debug)]
 pub(super) struct Server {
     begun: Instant,
+    /// What the wall clock showed then, in milliseconds since 1970.
+    epoch_ms: u64,
     pub(super) streams: BTreeMap<String, Stream>,
     pub(super) consumers: BTreeMap<Key, Consumer>,
     pub(super) connections: BTreeMap<u64, Connection>,
@@ -43,6 +45,8 @@ pub(super) struct Server {
     pub(super) leases: BTreeMap<Key, Lease>,
     pub(super) notes: BTreeMap<(Key, u64), Note>,
     pub(super) drops: BTreeMap<String, Arc<AtomicU64>>,
+    /// Has waiting sources look again.
+    pub(super) changes: Arc<Notify>,
     pub(super) troubles: Troubles,
     agenda: Agenda,
     n_made: u64,
@@ -70,9 +74,10 @@ pub(super) struct Grant {
 }
 
 impl Server {
-    pub(super) fn new() -> Server {
+    pub(super) fn new(epoch_ms: u64, changes: Arc<Notify>) -> Server {
         Server {
             begun: Instant::now(),
+            epoch_ms,
             streams: BTreeMap::new(),
             consumers: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -81,6 +86,7 @@ impl Server {
             leases: BTreeMap::new(),
             notes: BTreeMap::new(),
             drops: BTreeMap::new(),
+            changes,
             troubles: Troubles::none(),
             agenda: Agenda::default(),
             n_made: 0,
@@ -122,7 +128,7 @@ impl Server {
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        EPOCH_MS + u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0)
+        self.epoch_ms + u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0)
     }
 
     pub(super) fn send_publish(
@@ -248,22 +254,43 @@ impl Server {
         message: &Message,
         reply_to: Option<&str>,
     ) -> Result<Published, PublishError> {
-        let event = Event {
-            id: format!("core-{}", self.number()),
+        let stamp = Stamp::at(self.now_ms());
+        let event = self.fleeting(message, stamp.clone(), reply_to);
+        self.fan_out(&event);
+        self.store(message, &stamp)
+    }
+
+    /// The message as who listens gets it.
+    pub(super) fn fleeting(
+        &mut self,
+        message: &Message,
+        stamp: Stamp,
+        reply_to: Option<&str>,
+    ) -> Event {
+        Event {
+            id: stamp.id.unwrap_or_else(|| format!("core-{}", self.number())),
             subject: message.subject.clone(),
             headers: message.headers.clone(),
             payload: message.payload.clone(),
             reply_to: reply_to.map(str::to_owned),
-            time_ms: self.now_ms(),
-            attempt: 1,
+            time_ms: stamp.time_ms,
+            attempt: stamp.earlier.saturating_add(1),
             position: None,
             replay: None,
-        };
-        self.fan_out(&event);
-        self.store(message, event.time_ms)
+        }
     }
 
-    fn store(&mut self, message: &Message, time_ms: u64) -> Result<Published, PublishError> {
+    /// Whether a consumer of the stream wants messages of this subject.
+    pub(super) fn is_wanted(&self, stream: &str, subject: &str) -> bool {
+        let mut consumers = self.consumers.iter().filter(|((of, _), _)| of == stream);
+        consumers.any(|(_, consumer)| consumer.terms().wants(subject))
+    }
+
+    pub(super) fn store(
+        &mut self,
+        message: &Message,
+        stamp: &Stamp,
+    ) -> Result<Published, PublishError> {
         let subject = message.subject.as_str();
         let refused = |detail: &str| {
             Err(PublishError::Refused { subject: subject.to_owned(), detail: detail.to_owned() })
@@ -281,9 +308,9 @@ impl Server {
         if expected.is_some_and(|expected| expected != name) {
             return refused("expected stream does not match");
         }
-        let mut consumers = self.consumers.iter().filter(|((stream, _), _)| stream == name);
+        let mut consumers = self.consumers.iter().filter(|((of, _), _)| of == name);
         let is_wanted = consumers.any(|(_, consumer)| consumer.terms().wants(subject));
-        let put = stream.put(message, time_ms, is_wanted);
+        let put = stream.put(message, stamp, is_wanted);
         match (put, &message.keep) {
             // Nobody waits for the answer.
             (_, Keep::Fleeting) => Ok(Published::Sent),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Surroundings, bytes, check_file, flow, number, patterns, time};
+use super::{Surroundings, Unusable, bytes, check_file, flow, number, patterns, time};
 use crate::manifest::{
     Ack, Build, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
     problem::Problem,
@@ -17,7 +17,7 @@ use crate::manifest::{
 };
 
 /// Components that were looked at, and what is wrong with them: plugins may share one.
-type Components = BTreeMap<PathBuf, Result<(), String>>;
+type Components = BTreeMap<PathBuf, Result<(), Unusable>>;
 
 /// Checks all plugins.
 pub fn plugins(
@@ -166,8 +166,8 @@ fn check_component(
     }
     let verdict =
         components.entry(file.to_owned()).or_insert_with(|| (surroundings.check_component)(file));
-    if let Err(reason) = verdict {
-        let problem = Problem::new("component", format!("`{}` is not a handler: {reason}", file.display()))
+    if let Err(Unusable { code, reason }) = verdict {
+        let problem = Problem::new(code, format!("`{}` is not a handler: {reason}", file.display()))
             .label(Target::Value(key), "")
             .help("a component has to export `pelton:events/handler`; `pelton inspect` shows what is in it");
         report.add(problem);

@@ -81,8 +81,9 @@ pub struct Plugin {
     /// yet. `start = "all"`
     #[schemars(extend("default" = "all", "examples" = ["new"]))]
     pub start: Option<Start>,
-    /// Plugins without `stream` only: how many events may wait in the host; more
-    /// are dropped and counted. `queue = 1024`
+    /// Plugins without `stream` only: how many events may wait in the host, and
+    /// no more than `[host] max-in-flight-bytes` of them; the others are dropped
+    /// and counted. `queue = 1024`
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 1024, "examples" = [10_000]))]
     pub queue: Option<u64>,
     /// Whether it may publish what it, or a plugin that it feeds, subscribes to.
@@ -243,7 +244,8 @@ impl Retry {
 }
 
 impl Limits {
-    fn read(table: &mut Table<'_, '_>) -> Limits {
+    /// Reads the keys of the table.
+    pub fn read(table: &mut Table<'_, '_>) -> Limits {
         Limits {
             cpu: table.get("cpu", value::time(MILLISECOND..=HOUR)),
             outputs: table.get("outputs", value::count(0..=1_000_000)),
@@ -308,10 +310,11 @@ fn isolation(node: &Node<'_>, report: &mut Report) -> Option<Isolation> {
     }
 }
 
-fn config(node: &Node<'_>, report: &mut Report) -> Option<BTreeMap<String, String>> {
-    let help = "write `[plugins.NAME.config]` on a line of its own, and keys with values below";
+/// Reads what a guest reads through `config`: values as text.
+pub fn config(node: &Node<'_>, report: &mut Report) -> Option<BTreeMap<String, String>> {
+    let help = format!("write `[{}]` on a line of its own, and keys with values below", node.path);
     if !node.value.is_table() {
-        report.add(node.wrong_type("a table", help));
+        report.add(node.wrong_type("a table", &help));
         return None;
     }
     node.named(report, |_, node, report| config_text(node, report))
@@ -351,7 +354,7 @@ fn scalar_text(value: &DeValue<'_>) -> Option<String> {
 }
 
 /// The same value in JSON; `None` if a number in it has no place there.
-fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+pub fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
     match value {
         DeValue::Integer(integer) => {
             let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
