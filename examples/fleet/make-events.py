@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints reports of trackers as JSON lines: {"subject": …, "headers": {…}, "payload": …}.
+"""Prints reports of trackers as JSON lines: {"subject": …, "headers": {…}, "payload-text": …}.
 
 The same seed gives the same reports. Most are ordinary; some are damaged on the
 way, impossible, late, of a tracker that nobody has registered, or worth an
@@ -53,7 +53,7 @@ def events(options, chance):
         yield {
             "subject": f"fleet.raw.{report['tracker']}",
             "headers": {"Gateway-Time": str(now), "Made-As": kind},
-            "payload": line,
+            "payload-text": line,
         }
 
 

@@ -8,7 +8,7 @@ use crate::harness::root;
 
 /// The one that is written by hand, and its copies.
 const TYPES: [&str; 3] = [
-    "runtime/templates/typescript/pelton-events.d.ts",
+    "runtime/templates/typescript/all/pelton-events.d.ts",
     "examples/hello/typescript/pelton-events.d.ts",
     "examples/fleet/score/pelton-events.d.ts",
 ];

@@ -14,10 +14,11 @@ const PLUGINS: [&str; 5] = ["parse", "validate", "enrich", "score", "alert"];
 
 /// A report as `make-events.py` prints it.
 #[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Report {
     subject: String,
     headers: BTreeMap<String, String>,
-    payload: String,
+    payload_text: String,
 }
 
 impl Report {
@@ -70,7 +71,7 @@ async fn publish(server: &Server, reports: &[Report]) {
         for (name, value) in &report.headers {
             headers.append(name.as_str(), value.as_str());
         }
-        let (subject, payload) = (report.subject.clone(), report.payload.clone());
+        let (subject, payload) = (report.subject.clone(), report.payload_text.clone());
         let ack = jetstream.publish_with_headers(subject, headers, payload.into()).await;
         acks.push(ack.unwrap());
     }

@@ -1,33 +1,26 @@
-// Makes one summary for each sensor of a batch of readings.
-//
-// A handler keeps nothing from one event to the next: what belongs together has
-// to come together, as the readings of one batch do.
+// Makes a summary of a batch of readings.
 
 const [decoder, encoder] = [new TextDecoder(), new TextEncoder()];
 
 export const handler = {
   handle(event) {
-    const sensors = new Map();
-    for (const { sensor, value } of readings(event)) {
-      if (!Number.isFinite(value)) throw { tag: "reject", val: `a reading of ${sensor} has no value` };
-      sensors.set(sensor, [...(sensors.get(sensor) ?? []), value]);
-    }
-    return [...sensors].sort().map(([sensor, values]) => summary(event, sensor, values));
+    const values = read(event.payload);
+    if (values.length === 0) return [];
+    const summary = {
+      count: values.length,
+      min: Math.min(...values),
+      max: Math.max(...values),
+      mean: values.reduce((sum, value) => sum + value) / values.length,
+    };
+    const subject = event.subject.replace(".batch.", ".summary.");
+    return [{ subject, headers: event.headers, payload: encoder.encode(JSON.stringify(summary)) }];
   },
 };
 
-function summary(event, sensor, values) {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const figures = { sensor, count: values.length, min: Math.min(...values), max: Math.max(...values), mean };
-  const payload = encoder.encode(JSON.stringify(figures));
-  return { subject: "readings.summary", headers: event.headers, payload };
-}
-
-function readings(event) {
+function read(payload) {
   try {
-    const { readings } = JSON.parse(decoder.decode(event.payload));
-    if (Array.isArray(readings)) return readings;
+    const { values } = JSON.parse(decoder.decode(payload));
+    if (Array.isArray(values) && values.every(Number.isFinite)) return values;
   } catch {}
-  // It can never succeed: to the dead letters. The tag `retry` would try it again.
-  throw { tag: "reject", val: "not a batch of readings" };
+  throw { tag: "reject", val: "not a batch" };
 }

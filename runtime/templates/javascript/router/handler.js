@@ -1,26 +1,35 @@
-// Sends an alert on by its severity.
-
-import { get } from "pelton:events/config@0.1.0";
-import { write } from "pelton:events/log@0.1.0";
+// Sends an order on to the warehouse for its country.
 
 const decoder = new TextDecoder();
 
 export const handler = {
   handle(event) {
-    const severity = severityOf(event);
-    const routes = new Map(Object.entries(JSON.parse(get("routes") ?? "{}")));
-    const subjects = routes.get(severity) ?? [];
-    if (subjects.length === 0) write("debug", `nobody wants to know of ${severity}`);
-    // No output at all is fine, too: the event is handled.
-    return subjects.map((subject) => ({ subject, headers: event.headers, payload: event.payload }));
+    const subject = warehouse(country(event.payload));
+    // The event goes on as it came.
+    return [{ subject, headers: event.headers, payload: event.payload }];
   },
 };
 
-function severityOf(event) {
+function country(payload) {
   try {
-    const { severity } = JSON.parse(decoder.decode(event.payload));
-    if (severity !== undefined) return severity;
+    const { country } = JSON.parse(decoder.decode(payload));
+    if (country) return country;
   } catch {}
-  // It can never succeed: to the dead letters. The tag `retry` would try it again.
-  throw { tag: "reject", val: "not an alert" };
+  throw { tag: "reject", val: "not an order with a country" };
+}
+
+function warehouse(country) {
+  switch (country) {
+    case "AT":
+    case "DE":
+    case "FR":
+    case "IT":
+      return "shipping.europe";
+    case "CA":
+    case "MX":
+    case "US":
+      return "shipping.america";
+    default:
+      return "shipping.world";
+  }
 }

@@ -7,21 +7,22 @@ const [decoder, encoder] = [new TextDecoder(), new TextEncoder()];
 
 export const handler = {
   handle(event) {
-    const order = read(event);
-    const total = order.items.reduce((sum, { quantity, price }) => sum + quantity * price, 0);
-    // It can never succeed: to the dead letters. The tag `retry` would try it again.
-    if (!Number.isFinite(total)) throw { tag: "reject", val: "an item has no price or quantity" };
-    write("info", `order ${order.id}: ${total}`);
+    // All fields are kept, also those that this handler does not know.
+    const order = read(event.payload);
+    if (order.price === undefined) throw { tag: "retry", val: "the order has no price yet" };
+    const total = order.quantity * order.price;
+    if (!Number.isFinite(total)) throw { tag: "reject", val: "not an order: no quantity" };
+    write("info", `priced ${event.id}`);
     const priced = { ...order, total, currency: get("currency") ?? "EUR" };
     const payload = encoder.encode(JSON.stringify(priced));
     return [{ subject: "orders.priced", headers: event.headers, payload }];
   },
 };
 
-function read(event) {
+function read(payload) {
   try {
-    const order = JSON.parse(decoder.decode(event.payload));
-    if (Array.isArray(order?.items)) return order;
-  } catch {}
-  throw { tag: "reject", val: "not an order" };
+    return Object(JSON.parse(decoder.decode(payload)));
+  } catch (error) {
+    throw { tag: "reject", val: `not an order: ${error.message}` };
+  }
 }

@@ -5,17 +5,21 @@ import json
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.imports import config, log
-from wit_world.imports.types import Event, Failure_Reject, Output
+from wit_world.imports.types import Event, Failure_Reject, Failure_Retry, Output
 
 
 class Handler(exports.Handler):
     def handle(self, event: Event) -> list[Output]:
         try:
+            # All fields are kept, also those that this handler does not know.
             order = json.loads(event.payload)
-            total = sum(item["quantity"] * item["price"] for item in order["items"])
-        except (ValueError, KeyError, TypeError) as error:
-            # It can never succeed: to the dead letters. `Failure_Retry` would try it again.
+            quantity, price = float(order["quantity"]), order.get("price")
+            if price is None:
+                raise Err(Failure_Retry("the order has no price yet"))
+            order["total"] = quantity * float(price)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Err(Failure_Reject(f"not an order: {error!r}"))
-        order |= {"total": total, "currency": config.get("currency") or "EUR"}
-        log.write(log.Level.INFO, f"order {order.get('id')}: {total}")
-        return [Output("orders.priced", event.headers, json.dumps(order, ensure_ascii=False).encode())]
+        order["currency"] = config.get("currency") or "EUR"
+        log.write(log.Level.INFO, f"priced {event.id}")
+        payload = json.dumps(order, ensure_ascii=False).encode()
+        return [Output("orders.priced", event.headers, payload)]

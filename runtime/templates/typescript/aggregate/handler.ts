@@ -1,44 +1,28 @@
-// Makes one summary for each sensor of a batch of readings.
-//
-// A handler keeps nothing from one event to the next: what belongs together has
-// to come together, as the readings of one batch do.
+// Makes a summary of a batch of readings.
 
 import type { Event, Failure, Output } from "pelton:events/types@0.1.0";
-
-interface Reading {
-  sensor: string;
-  value: number;
-}
 
 const [decoder, encoder] = [new TextDecoder(), new TextEncoder()];
 
 export const handler = {
   handle(event: Event): Output[] {
-    const sensors = new Map<string, number[]>();
-    for (const { sensor, value } of readings(event)) {
-      if (!Number.isFinite(value)) throw reject(`a reading of ${sensor} has no value`);
-      sensors.set(sensor, [...(sensors.get(sensor) ?? []), value]);
-    }
-    return [...sensors].sort().map(([sensor, values]) => summary(event, sensor, values));
+    const values = read(event.payload);
+    if (values.length === 0) return [];
+    const summary = {
+      count: values.length,
+      min: Math.min(...values),
+      max: Math.max(...values),
+      mean: values.reduce((sum, value) => sum + value) / values.length,
+    };
+    const subject = event.subject.replace(".batch.", ".summary.");
+    return [{ subject, headers: event.headers, payload: encoder.encode(JSON.stringify(summary)) }];
   },
 } satisfies typeof import("pelton:events/handler@0.1.0");
 
-function summary(event: Event, sensor: string, values: number[]): Output {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const figures = { sensor, count: values.length, min: Math.min(...values), max: Math.max(...values), mean };
-  const payload = encoder.encode(JSON.stringify(figures));
-  return { subject: "readings.summary", headers: event.headers, payload };
-}
-
-function readings(event: Event): Reading[] {
+function read(payload: Uint8Array): number[] {
   try {
-    const { readings } = JSON.parse(decoder.decode(event.payload));
-    if (Array.isArray(readings)) return readings;
+    const { values } = JSON.parse(decoder.decode(payload));
+    if (Array.isArray(values) && values.every(Number.isFinite)) return values;
   } catch {}
-  throw reject("not a batch of readings");
-}
-
-/** It can never succeed: to the dead letters. The tag `retry` would try it again. */
-function reject(val: string): Failure {
-  return { tag: "reject", val };
+  throw { tag: "reject", val: "not a batch" } satisfies Failure;
 }

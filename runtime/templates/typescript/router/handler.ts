@@ -1,27 +1,37 @@
-// Sends an alert on by its severity.
+// Sends an order on to the warehouse for its country.
 
-import { get } from "pelton:events/config@0.1.0";
-import { write } from "pelton:events/log@0.1.0";
 import type { Event, Failure, Output } from "pelton:events/types@0.1.0";
 
 const decoder = new TextDecoder();
 
 export const handler = {
   handle(event: Event): Output[] {
-    const severity = severityOf(event);
-    const routes: Record<string, string[]> = JSON.parse(get("routes") ?? "{}");
-    const subjects = new Map(Object.entries(routes)).get(severity) ?? [];
-    if (subjects.length === 0) write("debug", `nobody wants to know of ${severity}`);
-    // No output at all is fine, too: the event is handled.
-    return subjects.map((subject) => ({ subject, headers: event.headers, payload: event.payload }));
+    const subject = warehouse(country(event.payload));
+    // The event goes on as it came.
+    return [{ subject, headers: event.headers, payload: event.payload }];
   },
 } satisfies typeof import("pelton:events/handler@0.1.0");
 
-function severityOf(event: Event): string {
+function country(payload: Uint8Array): string {
   try {
-    const { severity } = JSON.parse(decoder.decode(event.payload));
-    if (severity !== undefined) return severity;
+    const { country } = JSON.parse(decoder.decode(payload));
+    if (country) return country;
   } catch {}
-  // It can never succeed: to the dead letters. The tag `retry` would try it again.
-  throw { tag: "reject", val: "not an alert" } satisfies Failure;
+  throw { tag: "reject", val: "not an order with a country" } satisfies Failure;
+}
+
+function warehouse(country: string): string {
+  switch (country) {
+    case "AT":
+    case "DE":
+    case "FR":
+    case "IT":
+      return "shipping.europe";
+    case "CA":
+    case "MX":
+    case "US":
+      return "shipping.america";
+    default:
+      return "shipping.world";
+  }
 }

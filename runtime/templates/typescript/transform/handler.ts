@@ -5,33 +5,37 @@ import { write } from "pelton:events/log@0.1.0";
 import type { Event, Failure, Output } from "pelton:events/types@0.1.0";
 
 interface Order {
-  id: string;
-  items: Array<{ quantity: number; price: number }>;
+  quantity?: number;
+  /** Not there before the price list has come. */
+  price?: number;
 }
 
 const [decoder, encoder] = [new TextDecoder(), new TextEncoder()];
 
 export const handler = {
   handle(event: Event): Output[] {
-    const order = read(event);
-    const total = order.items.reduce((sum, { quantity, price }) => sum + quantity * price, 0);
-    if (!Number.isFinite(total)) throw reject("an item has no price or quantity");
-    write("info", `order ${order.id}: ${total}`);
+    // All fields are kept, also those that this handler does not know.
+    const order = read(event.payload);
+    if (order.price === undefined) {
+      throw { tag: "retry", val: "the order has no price yet" } satisfies Failure;
+    }
+    const total = Number(order.quantity) * order.price;
+    if (!Number.isFinite(total)) throw reject("not an order: no quantity");
+    write("info", `priced ${event.id}`);
     const priced = { ...order, total, currency: get("currency") ?? "EUR" };
     const payload = encoder.encode(JSON.stringify(priced));
     return [{ subject: "orders.priced", headers: event.headers, payload }];
   },
 } satisfies typeof import("pelton:events/handler@0.1.0");
 
-function read(event: Event): Order {
+function read(payload: Uint8Array): Order {
   try {
-    const order: Order = JSON.parse(decoder.decode(event.payload));
-    if (Array.isArray(order?.items)) return order;
-  } catch {}
-  throw reject("not an order");
+    return Object(JSON.parse(decoder.decode(payload)));
+  } catch (error) {
+    throw reject(`not an order: ${error}`);
+  }
 }
 
-/** It can never succeed: to the dead letters. The tag `retry` would try it again. */
 function reject(val: string): Failure {
   return { tag: "reject", val };
 }
