@@ -43,23 +43,46 @@ impl Report {
     }
 }
 
-fn reports() -> Vec<Report> {
+/// What `make-events.py` prints.
+fn printed() -> String {
     let script = root().join("examples/fleet/make-events.py");
     let printed =
         Command::new("python3").arg(script).args(["--count", &REPORTS.to_string()]).output();
-    let printed = String::from_utf8(printed.unwrap().stdout).unwrap();
+    String::from_utf8(printed.unwrap().stdout).unwrap()
+}
+
+fn reports(printed: &str) -> Vec<Report> {
     printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Where an event is that no plugin takes up; `None`: on its way.
-fn end(stored: &Stored) -> Option<String> {
-    if let Some(plugin) = stored.header("Pelton-Dlq-Plugin") {
-        return Some(format!("dead by {plugin}"));
+/// By report: where it has ended. There is nowhere else, and nothing twice.
+#[derive(Debug, Default, PartialEq)]
+struct Ends(BTreeMap<String, Vec<String>>);
+
+impl Ends {
+    fn expected(reports: &[Report]) -> Ends {
+        let ends = Ends(reports.iter().map(|report| (report.id(), report.ends())).collect());
+        assert_eq!(ends.0.len(), REPORTS);
+        ends
     }
-    match stored.subject.split('.').collect::<Vec<_>>()[..] {
-        ["alerts", "fleet", kind] => Some(format!("alert of {kind}")),
-        ["fleet", end @ ("late" | "scored"), _] => Some(end.to_owned()),
-        _ => None,
+
+    /// Notes an event on a subject, unless a plugin takes that up.
+    fn note(&mut self, id: &str, subject: &str) {
+        let end = match subject.split('.').collect::<Vec<_>>()[..] {
+            ["alerts", "fleet", kind] => format!("alert of {kind}"),
+            ["fleet", end @ ("late" | "scored"), _] => end.to_owned(),
+            _ => return,
+        };
+        self.0.entry(id.to_owned()).or_default().push(end);
+    }
+
+    fn note_dead(&mut self, id: &str, plugin: &str) {
+        self.0.entry(id.to_owned()).or_default().push(format!("dead by {plugin}"));
+    }
+
+    fn sorted(mut self) -> Ends {
+        self.0.values_mut().for_each(|ends| ends.sort());
+        self
     }
 }
 
@@ -102,7 +125,7 @@ async fn the_fleet_pipeline_accounts_for_every_report() {
         Daemon::launch(logs.path(), &[manifest.to_str().unwrap(), "--nats-url", &server.url()]);
     daemon.compiled().await;
 
-    let reports = reports();
+    let reports = reports(&printed());
     publish(&server, &reports).await;
     for plugin in PLUGINS {
         server.settled("FLEET", &format!("fleet-{plugin}")).await;
@@ -110,16 +133,15 @@ async fn the_fleet_pipeline_accounts_for_every_report() {
 
     let stored = server.stored("FLEET").await;
     let dead = server.stored("fleet_DEAD_LETTERS").await;
-    let mut ended = BTreeMap::<_, Vec<_>>::new();
-    for stored in server.stored("ALERTS").await.iter().chain(&stored).chain(&dead) {
-        if let Some(end) = end(stored) {
-            ended.entry(stored.header("Gateway-Time").unwrap().to_owned()).or_default().push(end);
-        }
+    let mut ends = Ends::default();
+    for stored in stored.iter().chain(&server.stored("ALERTS").await) {
+        ends.note(stored.header("Gateway-Time").unwrap(), &stored.subject);
     }
-    let expected: BTreeMap<_, _> =
-        reports.iter().map(|report| (report.id(), report.ends())).collect();
-    assert_eq!(expected.len(), REPORTS);
-    assert_eq!(ended, expected);
+    for letter in &dead {
+        let plugin = letter.header("Pelton-Dlq-Plugin").unwrap();
+        ends.note_dead(letter.header("Gateway-Time").unwrap(), plugin);
+    }
+    assert_eq!(ends.sorted(), Ends::expected(&reports));
     for (tracker, times) in scored(&stored) {
         assert!(times.is_sorted(), "out of order: {tracker} {times:?}");
     }
