@@ -1,5 +1,9 @@
 //! Every example works as its README says.
 
+mod contract;
+mod fleet;
+mod hello;
+
 use std::{collections::BTreeSet, process::Command};
 
 use crate::harness::{Daemon, Server, build_example, eventually, root};
