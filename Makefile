@@ -68,4 +68,5 @@ check:
 
 clean:
 	cargo clean
-	rm -rf .tools examples/*/build plugins/target
+	rm -rf .tools plugins/target
+	git clean --quiet -fdX examples

@@ -17,6 +17,7 @@ mod load;
 pub(crate) mod problem;
 pub(crate) mod raw;
 pub(crate) mod reader;
+mod reference;
 mod schema;
 pub(crate) mod source;
 pub(crate) mod suggest;
@@ -28,6 +29,7 @@ pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};
 pub use problem::{Look, Problem, Problems};
+pub use reference::reference;
 pub use schema::schema;
 
 /// A valid manifest. Paths are absolute or relative to the working folder.
