@@ -30,6 +30,7 @@ mod local;
 mod misbehaviour;
 mod network;
 mod order;
+mod pipe;
 mod pressure;
 mod reload;
 mod setup;
