@@ -35,4 +35,5 @@ mod shutdown;
 mod sight;
 mod simulation;
 mod simulations;
+mod terminal;
 mod tidy;

@@ -16,6 +16,7 @@ pub use text::{one_line, percent_decoded, percent_encoded};
 
 mod attempt;
 mod text;
+mod written;
 
 /// The first part of the names of the headers with facts.
 const FACT: &str = "Pelton-Dlq-";
@@ -134,7 +135,7 @@ pub fn timestamp(ms: u64) -> String {
 const MAX_MS: u64 = 253_402_300_800_000;
 
 /// What [`timestamp`] wrote, in milliseconds since 1970.
-fn milliseconds(text: &str) -> Option<u64> {
+pub fn milliseconds(text: &str) -> Option<u64> {
     let time = humantime::parse_rfc3339_weak(text).ok();
     let since = time.and_then(|time: SystemTime| time.duration_since(UNIX_EPOCH).ok());
     let ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
