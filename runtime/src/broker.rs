@@ -9,13 +9,16 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    event::{Disposition, Event, Header},
+    event::{Disposition, Event, Header, Reply, Request, RequestError},
     manifest,
     subject::Pattern,
 };
 
 pub mod model;
 pub mod nats;
+mod queue;
+
+pub use queue::Capacity;
 
 /// A connection to a broker. Cheap to clone.
 pub trait Broker: Clone + Send + Sync + 'static {
@@ -29,6 +32,15 @@ pub trait Broker: Clone + Send + Sync + 'static {
         &self,
         message: &Message,
     ) -> impl Future<Output = Result<Published, PublishError>> + Send;
+
+    /// Asks over core NATS, and waits for the answers: until there are as many as
+    /// the request wants, or its time is up. Returns one at least.
+    ///
+    /// Nothing is repeated: who was asked may have acted though no answer came.
+    fn request(
+        &self,
+        request: &Request,
+    ) -> impl Future<Output = Result<Vec<Reply>, RequestError>> + Send;
 
     /// Begins to deliver what `subscription` asks for. Nothing is delivered
     /// before [`Source::allow`].
@@ -193,8 +205,8 @@ pub enum From {
     },
     /// Core NATS, through a queue group: at most once.
     Core {
-        /// How many events wait in the host before new ones are dropped and counted.
-        queue: usize,
+        /// How much may wait in the host; what does not fit is dropped and counted.
+        capacity: Capacity,
     },
 }
 
@@ -294,6 +306,8 @@ pub struct SettleError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}")]
 pub struct SetupError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
     /// Which object: ``stream `ORDERS` ``.
     pub what: String,
     /// What is wrong with it, and the remedy.

@@ -24,6 +24,7 @@ use self::{
     core::Core,
     lease::Claim,
     pull::Pull,
+    readers::Readers,
     replays::Replays,
     revive::Origin,
 };
@@ -37,7 +38,10 @@ pub use self::{
     stream::StreamFacts,
 };
 use super::{From, Message, PublishError, Published, SetupError, Subscription};
-use crate::manifest;
+use crate::{
+    event::{Reply, Request, RequestError},
+    manifest,
+};
 
 mod api;
 mod bucket;
@@ -54,9 +58,11 @@ mod line;
 mod malformed;
 mod publish;
 mod pull;
+mod readers;
 mod reading;
 mod regain;
 mod replays;
+mod request;
 mod revive;
 mod status;
 mod stored;
@@ -84,6 +90,8 @@ struct Inner {
     drops: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     /// Who has the plugins that only one replica may have.
     claims: Mutex<BTreeMap<String, Claim>>,
+    /// Where core NATS is read.
+    readers: Readers,
 }
 
 impl Broker {
@@ -110,6 +118,7 @@ impl Broker {
             request_timeout: nats.request_timeout,
             drops: Mutex::default(),
             claims: Mutex::default(),
+            readers: Readers::default(),
         });
         let (nats, name) = (nats.clone(), name.to_owned());
         let origin = Origin { inner: Arc::downgrade(&inner), nats, name };
@@ -200,7 +209,8 @@ impl Broker {
             Ok(Err(problem)) => problem,
             Err(_) => format!("not done within {}", humantime::format_duration(limit)),
         };
-        Err(SetupError { what: "closing the connection to nats".to_owned(), problem })
+        let what = "closing the connection to nats".to_owned();
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Subscribes, as a member of `group` if one is given.
@@ -222,7 +232,7 @@ impl Broker {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the connection is lost and its queue full".to_owned(),
         };
-        Err(SetupError { what, problem })
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Waits until the server has handled all that was sent before, or has been
@@ -271,6 +281,10 @@ impl super::Broker for Broker {
         self.publish_message(message).await
     }
 
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        self.await_answers(request).await
+    }
+
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {
         match &subscription.from {
             From::Stream { stream, ack_wait, max_deliver, start, ack } => {
@@ -287,8 +301,8 @@ impl super::Broker for Broker {
                 let replays = Replays::open(self.clone(), &subscription).await?;
                 Ok(Source(Kind::Replays(Box::new(replays))))
             }
-            From::Core { queue } => {
-                let core = Core::open(self, &subscription, *queue).await?;
+            From::Core { capacity } => {
+                let core = Core::open(self, &subscription, *capacity).await?;
                 Ok(Source(Kind::Core(core)))
             }
         }

@@ -131,8 +131,8 @@ pub fn timestamp(ms: u64) -> String {
     }
 }
 
-/// The end of the year 9999, which is where RFC 3339 ends.
-const MAX_MS: u64 = 253_402_300_800_000;
+/// The end of the year 9999, which is where RFC 3339 ends, in milliseconds since 1970.
+pub const MAX_MS: u64 = 253_402_300_800_000;
 
 /// What [`timestamp`] wrote, in milliseconds since 1970.
 pub fn milliseconds(text: &str) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! From the manifest to what each lower floor has to know. Pure.
 
 use crate::{
-    broker::{From, Subscription},
+    broker::{Capacity, From, Subscription},
     dispatch::{DeadLetters, MAX_LINED_UP, Plan},
     host::Provision,
     manifest::{Manifest, Plugin as Spec},
@@ -37,7 +37,9 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
             start: spec.start,
             ack: spec.ack,
         },
-        None => From::Core { queue: spec.queue },
+        None => {
+            From::Core { capacity: Capacity { events: spec.queue, bytes: held_bytes(manifest) } }
+        }
     };
     Subscription {
         host: manifest.host.name.clone(),
@@ -111,15 +113,21 @@ pub(super) fn dispatch(
         plugin: plugin.name().to_owned(),
         digest: plugin.digest().to_owned(),
         concurrency: spec.concurrency,
-        max_held_bytes: usize::try_from(manifest.host.max_in_flight_bytes).unwrap_or(usize::MAX),
+        max_held_bytes: held_bytes(manifest),
         rate: spec.rate,
         breaker: spec.breaker,
         order: spec.order_by.clone().map(|by| (by, spec.on_failure)),
         ack_wait: spec.ack_wait,
         retry: spec.retry.clone(),
         publishing: provision.publishing(spec),
+        requests: spec.request.clone(),
         dead_letters: provision.jetstream().then_some(dead_letters),
         drain: manifest.host.drain,
         seed: rand::random(),
     }
+}
+
+/// What waits or is in hand may take so much, for each plugin.
+fn held_bytes(manifest: &Manifest) -> usize {
+    usize::try_from(manifest.host.max_in_flight_bytes).unwrap_or(usize::MAX)
 }

@@ -3,7 +3,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
-    broker::{Broker as _, Delivery as _, Source as _},
+    broker::{Broker as _, Capacity, Delivery as _, Source as _},
     event::{Disposition, Event},
     manifest::{Ack, Discard, Retention, Start, Storage},
     subject::Pattern,
@@ -169,7 +169,7 @@ async fn a_core_event_goes_to_one_of_a_group_and_its_rejection_is_answered() {
     let wish = |plugin: &str, subject: &str| Subscription {
         plugin: plugin.to_owned(),
         subjects: pattern(subject),
-        from: From::Core { queue: 2 },
+        from: From::Core { capacity: Capacity { events: 2, bytes: usize::MAX } },
         ..wish(10)
     };
     let mut first = broker.subscribe(wish("p", "a")).await.unwrap();

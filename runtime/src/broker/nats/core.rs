@@ -1,7 +1,8 @@
 //! A plugin's deliveries from core NATS: at most once, every drop counted.
 //!
-//! The client drops silently when a subscription is not read. So tasks read at
-//! once, into a queue of our own that counts what does not fit.
+//! The client drops silently when a subscription is not read. So tasks on a
+//! thread of their own (`readers`) read at once, into a queue of our own that
+//! counts what does not fit.
 
 use std::{
     sync::{
@@ -14,7 +15,6 @@ use std::{
 use async_nats::{Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::{
-    sync::mpsc,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Broker, connect::delay, delivery::Delivery, pull::UNSUBSCRIBE_BUT_LISTEN};
 use crate::{
-    broker::{SetupError, Subscription},
+    broker::{Capacity, Delivery as _, SetupError, Subscription, queue},
     subject::Pattern,
 };
 
 /// The deliveries of one queue group to this process.
 pub(super) struct Core {
-    queue: mpsc::Receiver<Delivery>,
+    queue: queue::Receiver<Delivery>,
     allowed: usize,
     /// How many may still come before the dispatcher says more.
     pace: Option<usize>,
@@ -44,7 +44,7 @@ struct Reader {
     subject: String,
     group: String,
     subscriber: Subscriber,
-    queue: mpsc::Sender<Delivery>,
+    queue: queue::Sender<Delivery>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -52,11 +52,12 @@ impl Core {
     pub(super) async fn open(
         broker: &Broker,
         subscription: &Subscription,
-        capacity: usize,
+        capacity: Capacity,
     ) -> Result<Core, SetupError> {
-        let (sender, queue) = mpsc::channel(capacity.max(1));
+        let (sender, queue) = queue::new(capacity);
         let dropped = broker.drop_counter(&subscription.plugin);
         let (stop, mut readers) = (CancellationToken::new(), JoinSet::new());
+        let thread = broker.inner.readers.handle()?;
         for subject in distinct(&subscription.subjects) {
             let (subject, group) = (subject.as_str().to_owned(), subscription.name());
             let reader = Reader {
@@ -67,7 +68,7 @@ impl Core {
                 queue: sender.clone(),
                 dropped: Arc::clone(&dropped),
             };
-            readers.spawn(reader.run(stop.clone()));
+            readers.spawn_on(reader.run(stop.clone()), &thread);
         }
         // The subscriptions stand when the server has handled what was sent.
         broker.round_trip().await;
@@ -94,7 +95,7 @@ impl Core {
                 std::future::pending::<()>().await;
             }
         }
-        let delivery = self.queue.recv().await?;
+        let delivery = self.queue.take().await?;
         self.allowed = self.allowed.saturating_sub(1);
         self.pace = self.pace.map(|pace| pace.saturating_sub(1));
         Some(delivery)
@@ -104,10 +105,7 @@ impl Core {
 /// What still waits is lost with the source: it came once.
 impl Drop for Core {
     fn drop(&mut self) {
-        let mut n_lost = 0;
-        while self.queue.try_recv().is_ok() {
-            n_lost += 1;
-        }
+        let n_lost = self.queue.clear();
         if n_lost > 0 {
             self.dropped.fetch_add(n_lost, Ordering::Relaxed);
             tracing::warn!(n_lost, "events of core NATS were still waiting at the stop");
@@ -162,7 +160,8 @@ impl Reader {
         let time_ms = now_ms();
         let delivery =
             Delivery::from_core(self.broker.clone(), message, self.broker.unique_id(), time_ms);
-        if self.queue.try_send(delivery).is_err() {
+        let size = delivery.size();
+        if self.queue.put(delivery, size).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -3,7 +3,7 @@ use super::*;
 fn wish(subjects: &[&str], queue: usize) -> Subscription {
     Subscription {
         subjects: patterns(subjects),
-        from: From::Core { queue },
+        from: From::Core { capacity: crate::broker::Capacity { events: queue, bytes: usize::MAX } },
         ..subscription(Ack::Plain)
     }
 }

@@ -189,7 +189,7 @@ async fn a_client_that_breaks_down_is_replaced() {
     let mut source = source(&broker, "plugin").await;
     let core = Subscription {
         subjects: patterns(&["core.>"]),
-        from: From::Core { queue: 10 },
+        from: From::Core { capacity: crate::broker::Capacity { events: 10, bytes: usize::MAX } },
         ..subscription(Ack::Plain)
     };
     let mut core = broker.subscribe(core).await.unwrap();
