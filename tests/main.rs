@@ -40,4 +40,5 @@ mod shutdown;
 mod sight;
 mod simulation;
 mod simulations;
+mod terminal;
 mod tidy;
