@@ -30,6 +30,7 @@ mod languages;
 mod local;
 mod misbehaviour;
 mod network;
+mod new;
 mod order;
 mod pressure;
 mod reload;
