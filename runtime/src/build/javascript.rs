@@ -1,7 +1,12 @@
 //! JavaScript and TypeScript: tsc, a bundler if the project has one, and
 //! componentize-js.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
 
 use super::{
     BuildError, Built, Context, Job, Made,
@@ -13,6 +18,10 @@ use super::{
 
 /// Where a handler may be.
 const ENTRIES: [&str; 4] = ["handler.ts", "src/handler.ts", "handler.js", "src/handler.js"];
+
+/// What may be installed for all projects: the package and its program.
+const TOOLS: [(&str, &str); 2] =
+    [("@bytecodealliance/componentize-js", "componentize-js"), ("typescript", "tsc")];
 
 /// Builds `handler.ts` or `handler.js`.
 pub async fn build(context: Context<'_>, job: &Job) -> Result<Built, BuildError> {
@@ -57,8 +66,26 @@ impl Project {
         match self.toolbox.nearest("node_modules/.package-lock.json") {
             Some(list) => modified(&list) < wanted,
             // Others than npm, or folders that were linked in.
-            None => self.program("componentize-js").is_none(),
+            None if self.toolbox.nearest("node_modules").is_some() => {
+                self.program("componentize-js").is_none()
+            }
+            None => !self.installed_for_all(),
         }
+    }
+
+    /// Whether PATH has what `package.json` names, because it names tools only.
+    fn installed_for_all(&self) -> bool {
+        let package = self.toolbox.nearest("package.json").and_then(|path| fs::read(path).ok());
+        let package: Value =
+            package.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let named = ["dependencies", "devDependencies"].iter().filter_map(|key| package.get(key));
+        let mut named = named.filter_map(Value::as_object).flat_map(serde_json::Map::keys);
+        let is_typed = self.entry.extension().is_some_and(|extension| extension == "ts");
+        named.all(|name| TOOLS.iter().any(|(package, _)| name == package))
+            && TOOLS
+                .iter()
+                .filter(|(_, tool)| is_typed || *tool != "tsc")
+                .all(|(_, tool)| tool::on_path(tool).is_some())
     }
 
     async fn install(&self, context: Context<'_>, job: &Job, npm: &Path) -> Result<(), BuildError> {
@@ -113,7 +140,7 @@ impl Project {
         };
         let made = work.join("component.wasm");
         self.componentize(context, job, (&entry, wit, &made)).await?;
-        let bytes = std::fs::read(&made).map_err(|error| file("read", &made, error))?;
+        let bytes = fs::read(&made).map_err(|error| file("read", &made, error))?;
         Ok(Made { bytes, warnings: super::warnings(words) })
     }
 
@@ -167,8 +194,11 @@ impl Project {
         context.run(job, command).await.map(drop)
     }
 
+    /// A program of the project, or one of the tools on PATH.
     fn program(&self, name: &str) -> Option<PathBuf> {
-        self.toolbox.nearest(&format!("node_modules/.bin/{name}"))
+        let is_tool = TOOLS.iter().any(|(_, tool)| *tool == name);
+        let own = self.toolbox.nearest(&format!("node_modules/.bin/{name}"));
+        own.or_else(|| is_tool.then(|| tool::on_path(name)).flatten())
     }
 
     fn needed(&self, program: &str, package: &str) -> Result<PathBuf, MissingTool> {
