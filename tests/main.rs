@@ -31,6 +31,7 @@ mod languages;
 mod local;
 mod misbehaviour;
 mod network;
+mod new;
 mod order;
 mod pipe;
 mod pressure;

@@ -14,6 +14,7 @@ mod dlq;
 mod explain;
 mod inspect;
 mod logging;
+mod new;
 mod pipe;
 mod reload;
 mod reloads;
@@ -44,6 +45,7 @@ enum Exit {
     max_term_width = 100,
     after_help = "Exit codes: 0 it worked, 1 it failed, 2 the arguments or the manifest are wrong.\n\n\
         Examples:\n  \
+        pelton new hello --lang go   make a project to begin with\n  \
         pelton build                 make the components of ./pelton.toml of their sources\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
@@ -64,6 +66,7 @@ struct Cli {
 enum Verb {
     Run(run::Arguments),
     Reload(reload::Arguments),
+    New(new::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
     Pipe(pipe::Arguments),
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Reload(arguments) => reload::run(arguments),
+        Verb::New(arguments) => new::run(arguments),
         Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Pipe(arguments) => pipe::run(arguments),

@@ -63,6 +63,7 @@ pub const PAGES: &[Page] = pages! {
         "bad-choice"
         "bad-config"
         "bad-duration"
+        "bad-glob"
         "bad-name"
         "bad-path"
         "bad-rate"
