@@ -24,6 +24,8 @@ pub enum Area {
     Manifest,
     /// A file of test cases.
     Cases,
+    /// The making of a component.
+    Build,
     /// A component's file.
     Component,
     /// The server, when the host starts, reloads or compares.
@@ -63,6 +65,7 @@ pub const PAGES: &[Page] = pages! {
         "bad-choice"
         "bad-config"
         "bad-duration"
+        "bad-glob"
         "bad-name"
         "bad-path"
         "bad-rate"
@@ -108,6 +111,14 @@ pub const PAGES: &[Page] = pages! {
         "no-cases"
         "test-file"
         "two-ways"
+    ;
+    Build:
+        "build-contract"
+        "build-file"
+        "build-refused"
+        "build-sources"
+        "build-stopped"
+        "build-tool"
     ;
     Component:
         "component-damaged"
@@ -200,6 +211,7 @@ impl Area {
         match self {
             Area::Manifest => "In the manifest",
             Area::Cases => "In test cases",
+            Area::Build => "When building",
             Area::Component => "In a component",
             Area::Server => "At the start, with the server",
             Area::Run => "In the run of a handler",
