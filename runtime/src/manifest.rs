@@ -225,6 +225,8 @@ pub struct Plugin {
     pub publish: Vec<Pattern>,
     /// What it may publish over core NATS, at most once.
     pub publish_core: Vec<Pattern>,
+    /// What it may ask on while it runs. Default: nothing.
+    pub request: Vec<Pattern>,
     /// What makes events belong together that have to be handled in the order
     /// of the stream; `None`: no order.
     pub order_by: Option<OrderBy>,
@@ -354,6 +356,8 @@ pub struct Limits {
     pub outputs: usize,
     /// Bytes of all outputs together: subjects, headers, payloads. Default 8 MiB.
     pub output_bytes: u64,
+    /// Number of requests. Default 100.
+    pub requests: u32,
     /// Lines to the log. Default 100.
     pub log_lines: u32,
     /// Bytes to the log. Default 64 KiB.
