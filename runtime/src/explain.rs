@@ -109,8 +109,10 @@ pub const PAGES: &[Page] = pages! {
         "bad-pointer"
         "bad-time"
         "no-cases"
+        "no-subject"
         "test-file"
         "two-ways"
+        "unknown-plugin"
     ;
     Build:
         "build-contract"
