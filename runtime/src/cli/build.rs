@@ -9,11 +9,16 @@ use std::{
 use clap::Args;
 use pelton::{
     build::{self, BuildError, Freshness, Options, Report},
+    explain::Coded,
     manifest::{Environment, Manifest},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, check::look, report, signals};
+use super::{
+    Exit,
+    check::{explained, look},
+    report, signals,
+};
 
 mod show;
 mod table;
@@ -52,7 +57,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let manifest = match Manifest::load_unbuilt(&arguments.manifest, &Environment::process()) {
         Ok(manifest) => manifest,
         Err(problems) => {
-            report::note(&problems.render(look()));
+            report::note(&explained(&problems, look()));
             return Ok(Exit::Usage);
         }
     };
@@ -125,7 +130,8 @@ fn tell(plugin: &str, error: &BuildError) {
     if let BuildError::Refused(refusal) = error {
         report::note(&format!("{}\n", refusal.output.trim_end()));
     }
-    report::error(&anyhow::anyhow!("plugin `{plugin}`: {error}"));
+    let text = format!("plugin `{plugin}`: {error}");
+    report::error(&Coded { code: error.code(), text }.into());
 }
 
 fn sum(reports: &[Report]) -> String {

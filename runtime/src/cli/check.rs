@@ -115,7 +115,7 @@ pub fn findings(manifest: &Manifest, findings: Vec<Finding>, look: Look) -> Stri
 }
 
 /// The problems, and how to read more about them.
-fn explained(problems: &Problems, look: Look) -> String {
+pub fn explained(problems: &Problems, look: Look) -> String {
     let codes: BTreeSet<_> = problems.iter().map(Problem::kind).collect();
     let codes: Vec<_> = codes.into_iter().collect();
     format!("{}more about each: pelton explain {}\n", problems.render(look), codes.join(" "))
