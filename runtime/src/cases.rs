@@ -6,7 +6,13 @@
 //! Nothing here prints, and nothing knows what a verb is.
 
 pub mod case;
+pub mod compare;
 pub mod file;
+pub mod find;
+pub mod happened;
+pub mod run;
+pub mod suite;
+mod wiring;
 
 /// A file with every key there is, and what each means.
 pub const EXAMPLE: &str = include_str!("cases/example.test.toml");

@@ -22,6 +22,8 @@ pub struct Page {
 pub enum Area {
     /// The manifest, as far as it can be read without a server.
     Manifest,
+    /// A file of test cases.
+    Cases,
     /// A component's file.
     Component,
     /// The server, when the host starts, reloads or compares.
@@ -95,6 +97,17 @@ pub const PAGES: &[Page] = pages! {
         "unsupported"
         "work-queue"
         "wrong-type"
+    ;
+    Cases:
+        "bad-base64"
+        "bad-expression"
+        "bad-json"
+        "bad-line"
+        "bad-pointer"
+        "bad-time"
+        "no-cases"
+        "test-file"
+        "two-ways"
     ;
     Component:
         "component-damaged"
@@ -186,6 +199,7 @@ impl Area {
     pub fn title(self) -> &'static str {
         match self {
             Area::Manifest => "In the manifest",
+            Area::Cases => "In test cases",
             Area::Component => "In a component",
             Area::Server => "At the start, with the server",
             Area::Run => "In the run of a handler",

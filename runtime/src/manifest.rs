@@ -17,6 +17,7 @@ mod load;
 pub(crate) mod problem;
 pub(crate) mod raw;
 pub(crate) mod reader;
+mod reference;
 mod schema;
 pub(crate) mod source;
 pub(crate) mod suggest;
@@ -28,6 +29,7 @@ pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};
 pub use problem::{Look, Problem, Problems};
+pub use reference::reference;
 pub use schema::schema;
 
 /// A valid manifest. Paths are absolute or relative to the working folder.
@@ -223,6 +225,8 @@ pub struct Plugin {
     pub publish: Vec<Pattern>,
     /// What it may publish over core NATS, at most once.
     pub publish_core: Vec<Pattern>,
+    /// What it may ask on while it runs. Default: nothing.
+    pub request: Vec<Pattern>,
     /// What makes events belong together that have to be handled in the order
     /// of the stream; `None`: no order.
     pub order_by: Option<OrderBy>,
@@ -352,6 +356,8 @@ pub struct Limits {
     pub outputs: usize,
     /// Bytes of all outputs together: subjects, headers, payloads. Default 8 MiB.
     pub output_bytes: u64,
+    /// Number of requests. Default 100.
+    pub requests: u32,
     /// Lines to the log. Default 100.
     pub log_lines: u32,
     /// Bytes to the log. Default 64 KiB.

@@ -1,6 +1,9 @@
 //! Every manifest in the book is read by the real reader.
 
+use std::path::Path;
+
 use pelton::{
+    cases::file::File,
     explain::{self, Area},
     manifest::{Environment, Look, Manifest, Problem, Problems},
 };
@@ -46,6 +49,28 @@ fn every_bad_manifest_is_refused_with_the_code_of_its_page() {
             let Err(problems) = read(&block) else { panic!("{}: it is accepted", block.place) };
             let mut kinds: Vec<_> = problems.iter().map(Problem::kind).collect();
             kinds.dedup();
+            assert_eq!(kinds, page.code().as_slice(), "{}", block.place);
+        }
+    }
+}
+
+#[test]
+fn every_test_file_in_the_book_is_accepted() {
+    for block in pages().iter().flat_map(Page::blocks).filter(|block| block.is("toml", "test")) {
+        if let Err(problems) = File::parse(Path::new("orders.test.toml"), &block.text) {
+            panic!("{}:\n{}", block.place, problems.render(Look::Plain));
+        }
+    }
+}
+
+#[test]
+fn every_bad_test_file_is_refused_with_the_code_of_its_page() {
+    for page in pages() {
+        for block in page.blocks().into_iter().filter(|block| block.is("toml", "bad-test")) {
+            let Err(problems) = File::parse(Path::new("orders.test.toml"), &block.text) else {
+                panic!("{}: it is accepted", block.place)
+            };
+            let kinds: Vec<_> = problems.iter().map(Problem::kind).collect();
             assert_eq!(kinds, page.code().as_slice(), "{}", block.place);
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Dispatcher, Failure, Tally, Verdict,
     lanes::{Place, Turn},
-    now_ms,
+    now_ms, requests,
 };
 use crate::{
     broker::{Broker, DecodeError, Delivery, Note, Source},
@@ -209,7 +209,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     async fn call(&self, event: &Event) -> Result<Vec<Output>, Failure> {
         let started = Instant::now();
-        let outcome = self.handler.handle(event).await;
+        let requests = requests::leave(&self.broker, &self.plan, event);
+        let outcome = self.handler.handle_asking(event, requests).await;
         self.metrics.handler_seconds.record(started.elapsed());
         Ok(outcome?)
     }

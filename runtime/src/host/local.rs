@@ -227,6 +227,12 @@ impl Local {
         })
     }
 
+    /// Gives the next event of a stream this sequence, counted from 1, unless the
+    /// stream is beyond it.
+    pub fn skip_to(&self, stream: &str, sequence: u64) {
+        self.broker.skip_to(stream, sequence);
+    }
+
     /// Waits until every event is settled, those that the plugins have published
     /// included: handled, or in the dead letters; or until a plugin has ended, which
     /// [`Local::stop`] then tells.

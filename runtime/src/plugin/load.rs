@@ -7,8 +7,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
 
 use super::{
-    CallError, Engine, Limits, LoadError, Plugin, bindings::PluginPre, component::Examined,
-    engine::Shared, imports, instance::Idle, journal::LogSink, state::State,
+    CallError, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
+    contract::Contract, engine::Shared, guest::GuestPre, imports, instance::Idle, journal::LogSink,
+    state::State,
 };
 use crate::manifest::{self, Isolation};
 
@@ -28,12 +29,13 @@ pub struct Fitting {
 struct Made {
     name: Arc<str>,
     digest: String,
-    pre: PluginPre<State>,
+    pre: GuestPre,
 }
 
 /// A component that is compiled and linked.
 struct Linked {
     pre: InstancePre<State>,
+    contract: Contract,
     digest: String,
 }
 
@@ -43,7 +45,8 @@ impl Engine {
     /// now and not at the first event.
     pub async fn load(&self, name: &str, spec: &manifest::Plugin) -> Result<Plugin, LoadError> {
         let linked = self.prepare(&spec.component).await?;
-        let pre = PluginPre::new(linked.pre).map_err(|error| refused(&spec.component, &error))?;
+        let pre = GuestPre::new(linked.contract, linked.pre);
+        let pre = pre.map_err(|error| unfit(&spec.component, linked.contract, &error))?;
         let made = Made { name: name.into(), digest: linked.digest, pre };
         let plugin = self.fit(made, spec, Fitting::default());
         plugin
@@ -106,14 +109,17 @@ impl Shared {
     /// `_turn` is held to the end even if nobody waits for the result any more.
     fn prepare(&self, path: &Path, _turn: OwnedSemaphorePermit) -> Result<Linked, LoadError> {
         let found = Examined::read(path)?;
-        found.check_contract(path)?;
+        let contract = found.check_contract(path)?;
         let component = self.component(&found, path)?;
         let linked = imports::link(&component, found.uses_http());
-        let pre = linked.map_err(|error| LoadError::Imports {
-            path: path.to_owned(),
-            imports: vec![format!("{error:#}")],
+        let pre = linked.map_err(|error| match contract {
+            // All names were found to be served: what differs are types.
+            Contract::WasiMessaging => unfit(path, contract, &error),
+            Contract::Events | Contract::Wasmcloud => {
+                LoadError::Imports { path: path.to_owned(), imports: vec![format!("{error:#}")] }
+            }
         })?;
-        Ok(Linked { pre, digest: found.digest })
+        Ok(Linked { pre, contract, digest: found.digest })
     }
 
     fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
@@ -168,13 +174,25 @@ impl Plugin {
         let _turn = self.engine.shared.starting.acquire().await;
         let _ticking = self.engine.shared.ticker.enter();
         let mut instance = self.fresh();
-        instance.begin("(start)");
+        instance.begin("(start)", Requests::none());
         let limit = self.limits.timeout.max(FIRST_START);
         match timeout(limit, instance.start(&self.pre)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.broken(&error, &instance)),
             Err(_) => Err(CallError::Timeout(limit)),
         }
+    }
+}
+
+/// A component whose contract has the right name and the wrong types.
+fn unfit(path: &Path, contract: Contract, error: &wasmtime::Error) -> LoadError {
+    match contract {
+        Contract::Events => refused(path, error),
+        Contract::Wasmcloud | Contract::WasiMessaging => LoadError::OtherDraft {
+            path: path.to_owned(),
+            contract: contract.name(),
+            message: format!("{error:#}"),
+        },
     }
 }
 

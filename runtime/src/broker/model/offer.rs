@@ -47,6 +47,13 @@ impl Broker {
         offered
     }
 
+    /// Gives the next message of a stream this sequence, unless it had a later one.
+    pub fn skip_to(&self, stream: &str, sequence: u64) {
+        if let Some(stream) = self.lock().streams.get_mut(stream) {
+            stream.skip_to(sequence);
+        }
+    }
+
     /// Keeps from now on only what a plugin still has to handle, and no ids of
     /// messages: what is held does not grow with the number of events.
     pub fn forget_handled(&self) {
@@ -96,6 +103,7 @@ impl Server {
         let streams: Vec<String> = takers.map(|(name, _)| name.clone()).collect();
         let event = self.fleeting(message, stamp.clone(), reply_to.as_deref());
         let listeners = self.fan_out(&event);
+        self.answer_request(message);
         let published = match &message.keep {
             // Whoever names a stream wants it stored.
             Keep::Stored { stream: None, .. } if streams.is_empty() => Published::Sent,

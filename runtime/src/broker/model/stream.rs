@@ -112,6 +112,11 @@ impl Stream {
         self.messages.get(&sequence).map_or(0, |kept| kept.stamp.earlier)
     }
 
+    /// See `Broker::skip_to`.
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.last = self.last.max(sequence.saturating_sub(1));
+    }
+
     /// The sequence that the next message will have.
     pub(super) fn next_sequence(&self) -> u64 {
         self.last + 1

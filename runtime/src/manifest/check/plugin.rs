@@ -51,6 +51,7 @@ fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
         subscribe: patterns(raw.subscribe),
         publish: patterns(raw.publish),
         publish_core: patterns(raw.publish_core),
+        request: patterns(raw.request),
         concurrency: number(raw.concurrency, defaults::CONCURRENCY),
         on_failure: raw.on_failure.unwrap_or(OnFailure::DeadLetter),
         rate: raw.rate,
@@ -98,6 +99,7 @@ fn limits(raw: raw::Limits, timeout: Duration) -> Limits {
         cpu: time(raw.cpu, timeout),
         outputs: number(raw.outputs, defaults::OUTPUTS),
         output_bytes: bytes(raw.output_bytes, defaults::OUTPUT_BYTES),
+        requests: number(raw.requests, defaults::REQUESTS),
         log_lines: number(raw.log_lines, defaults::LOG_LINES),
         log_bytes: bytes(raw.log_bytes, defaults::LOG_BYTES),
     }

@@ -38,6 +38,11 @@ pub struct Plugin {
     /// What it may publish over core NATS, at most once. `publish-core = ["ticks.>"]`
     #[schemars(extend("default" = [], "examples" = [["ticks.>"]]))]
     pub publish_core: Option<Vec<Filter>>,
+    /// Components of other contracts only (`pelton inspect` names them): which
+    /// subjects it may ask on while it runs, over core NATS. A request leaves at
+    /// once, and once more when the event is run again. `request = ["rpc.>"]`
+    #[schemars(extend("default" = [], "examples" = [["rpc.>"]]))]
+    pub request: Option<Vec<Filter>>,
     /// Plugins with `stream` only: what makes events belong together that have to
     /// be handled in the order of the stream: a token of the subject, a header
     /// or a JSON pointer. Events of one key run one after the other, through
@@ -186,6 +191,9 @@ pub struct Limits {
     /// `output-bytes = "8MiB"`
     #[schemars(extend("default" = "8MiB", "examples" = ["1MiB"]))]
     pub output_bytes: Option<Size>,
+    /// Number of requests; see `request`. `requests = 100`
+    #[schemars(range(min = 0, max = 1_000_000), extend("default" = 100, "examples" = [1]))]
+    pub requests: Option<u64>,
     /// Lines to the log. `log-lines = 100`
     #[schemars(range(min = 0, max = 1_000_000), extend("default" = 100, "examples" = [20]))]
     pub log_lines: Option<u64>,
@@ -209,6 +217,7 @@ impl Plugin {
             subscribe: table.need("subscribe", subjects, value::filters(Empty::Refused)),
             publish: table.get("publish", value::filters(Empty::Allowed)),
             publish_core: table.get("publish-core", value::filters(Empty::Allowed)),
+            request: table.get("request", value::filters(Empty::Allowed)),
             order_by: table.get("order-by", order_by),
             on_failure: table.get("on-failure", value::choice(ON_FAILURES)),
             rate: table.get("rate", flow::rate),
@@ -250,6 +259,7 @@ impl Limits {
             cpu: table.get("cpu", value::time(MILLISECOND..=HOUR)),
             outputs: table.get("outputs", value::count(0..=1_000_000)),
             output_bytes: table.get("output-bytes", value::size(0..=GIB)),
+            requests: table.get("requests", value::count(0..=1_000_000)),
             log_lines: table.get("log-lines", value::count(0..=1_000_000)),
             log_bytes: table.get("log-bytes", value::size(0..=64 * MIB)),
         }
