@@ -40,7 +40,7 @@ pub use self::{
     component::{Access, LoadError, check_component},
     componentize::{ComponentizeError, componentize},
     engine::{Engine, EngineConfig, EngineError},
-    inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
+    inspect::{Import, Inspection, MemorySize, Producer, TableSize, foreign_contract, inspect},
     requests::Requests,
 };
 use crate::event::{Event, Header, Output};
