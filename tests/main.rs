@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod adapters;
 mod book;
 mod chaos;
 mod command_line;

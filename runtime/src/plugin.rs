@@ -43,7 +43,7 @@ pub use self::{
     componentize::{CONTRACT, ComponentizeError, componentize},
     determinism::Determinism,
     engine::{Engine, EngineConfig, EngineError},
-    inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
+    inspect::{Import, Inspection, MemorySize, Producer, TableSize, foreign_contract, inspect},
     journal::{LogLine, LogSink},
     load::Fitting,
     requests::Requests,

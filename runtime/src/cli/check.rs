@@ -131,10 +131,16 @@ fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
     let n_plugins = manifest.plugins.len();
     let plugins = if n_plugins == 1 { "plugin" } else { "plugins" };
     let compared = if arguments.connect { "; the server agrees" } else { "" };
-    format!(
-        "{}: {n_plugins} {plugins}, no problems{compared}\n",
-        arguments.manifest.manifest.display()
-    )
+    let path = arguments.manifest.manifest.display();
+    let mut text = format!("{path}: {n_plugins} {plugins}, no problems{compared}\n");
+    for (name, plugin) in &manifest.plugins {
+        if let Some(contract) = plugin::foreign_contract(&plugin.component) {
+            text += &format!(
+                "  {name} speaks {contract}: what it publishes leaves after it has returned\n"
+            );
+        }
+    }
+    text
 }
 
 /// How problems are printed where this process was started.
