@@ -12,7 +12,9 @@ mod check;
 mod defaults;
 mod environment;
 mod glimpse;
+mod grants;
 mod load;
+mod origin;
 pub(crate) mod problem;
 pub(crate) mod raw;
 pub(crate) mod reader;
@@ -24,7 +26,9 @@ pub(crate) mod value;
 pub use check::{Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
+pub use grants::{Folder, Grants, Http, Variable};
 pub use load::{FILE_NAME, default_path};
+pub use origin::{Origin, Server};
 pub use problem::{Look, Problem, Problems};
 pub use schema::schema;
 
@@ -249,6 +253,8 @@ pub struct Plugin {
     pub limits: Limits,
     /// What the guest reads through `config`.
     pub config: BTreeMap<String, String>,
+    /// What it may reach outside its sandbox.
+    pub grants: Grants,
 }
 
 /// Where an event carries its key. Events of one key run one after the other,

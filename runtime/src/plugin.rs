@@ -10,11 +10,15 @@ mod componentize;
 mod engine;
 mod epoch;
 mod failure;
+mod grants;
 mod imports;
 mod inspect;
 mod instance;
 mod journal;
 mod load;
+mod needs;
+mod outbound;
+mod redact;
 mod state;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -23,6 +27,7 @@ use tokio::{sync::SemaphorePermit, time::timeout};
 
 use self::{
     bindings::{PluginPre, pelton::events::types as wit},
+    grants::Grants,
     instance::{Answer, Idle, Instance},
     journal::Journal,
     state::{CpuBudget, MemoryBudget, State},
@@ -34,6 +39,7 @@ pub use self::{
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
     journal::{LogLine, LogSink},
     load::Fitting,
+    needs::notes,
 };
 use crate::event::{Event, Header, Output};
 
@@ -42,6 +48,12 @@ use crate::event::{Event, Header, Output};
 pub trait Handler: Send + Sync + 'static {
     /// Handles one event. Nothing is published by it.
     fn handle(&self, event: &Event) -> impl Future<Output = Result<Vec<Output>, CallError>> + Send;
+
+    /// `text` of the handler without the secrets that it was given. What it says
+    /// in its answers and its log has none already.
+    fn redact(&self, text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// What is shared can be called by all who share it: by one dispatcher after
@@ -49,6 +61,10 @@ pub trait Handler: Send + Sync + 'static {
 impl<H: Handler> Handler for Arc<H> {
     async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
         H::handle(self, event).await
+    }
+
+    fn redact(&self, text: &str) -> String {
+        H::redact(self, text)
     }
 }
 
@@ -107,6 +123,7 @@ pub struct Plugin {
     engine: Engine,
     pre: PluginPre<State>,
     config: Arc<BTreeMap<String, String>>,
+    grants: Arc<Grants>,
     limits: Limits,
     /// Where its log goes; `None`: to the host's.
     log: Option<LogSink>,
@@ -161,8 +178,9 @@ impl Plugin {
         let state = State::new(
             MemoryBudget::new(self.limits.memory),
             CpuBudget::new(run.cpu),
-            Journal::new(Arc::clone(&self.name), (run.log_lines, run.log_bytes), self.log.clone()),
+            Journal::new(Arc::clone(&self.name), Arc::clone(&self.grants), run, self.log.clone()),
             Arc::clone(&self.config),
+            Arc::clone(&self.grants),
         );
         Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())
     }
@@ -202,11 +220,16 @@ impl Handler for Plugin {
         let mut instance = self.instance();
         instance.begin(&event.id);
         let answer = self.run(&mut instance, event).await;
-        instance.state().journal.finish();
+        instance.end();
         // A guest that broke, was stopped or cancelled is not asked again.
         let answer = answer?;
         self.keep(instance);
-        self.limits.outputs(answer.map_err(failure::refused)?)
+        let refused = |failure| failure::refused(failure, &self.grants.redaction);
+        self.limits.outputs(answer.map_err(refused)?)
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.grants.redaction.text(text).into_owned()
     }
 }
 

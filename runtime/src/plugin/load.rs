@@ -8,7 +8,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::{
     CallError, Engine, Limits, LoadError, Plugin, bindings::PluginPre, component::Examined,
-    engine::Shared, imports, instance::Idle, journal::LogSink, state::State,
+    engine::Shared, grants::Grants, imports, instance::Idle, journal::LogSink, state::State,
 };
 use crate::manifest::{self, Isolation};
 
@@ -29,12 +29,14 @@ struct Made {
     name: Arc<str>,
     digest: String,
     pre: PluginPre<State>,
+    grants: Arc<Grants>,
 }
 
 /// A component that is compiled and linked.
 struct Linked {
     pre: InstancePre<State>,
     digest: String,
+    uses_http: bool,
 }
 
 impl Engine {
@@ -44,7 +46,8 @@ impl Engine {
     pub async fn load(&self, name: &str, spec: &manifest::Plugin) -> Result<Plugin, LoadError> {
         let linked = self.prepare(&spec.component).await?;
         let pre = PluginPre::new(linked.pre).map_err(|error| refused(&spec.component, &error))?;
-        let made = Made { name: name.into(), digest: linked.digest, pre };
+        let grants = Arc::new(self.grants(name, spec, linked.uses_http).await?);
+        let made = Made { name: name.into(), digest: linked.digest, pre, grants };
         let plugin = self.fit(made, spec, Fitting::default());
         plugin
             .try_start()
@@ -82,8 +85,26 @@ impl Engine {
             pre: made.pre,
             config: Arc::new(spec.config.clone()),
             limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            grants: made.grants,
             log: fitting.log,
             reuse,
+        }
+    }
+
+    async fn grants(
+        &self,
+        name: &str,
+        spec: &manifest::Plugin,
+        uses_http: bool,
+    ) -> Result<Grants, LoadError> {
+        let (name, granted) = (Arc::from(name), spec.grants.clone());
+        let opened = tokio::task::spawn_blocking(move || Grants::new(name, &granted, uses_http));
+        match opened.await {
+            Ok(grants) => grants.map_err(|(path, source)| LoadError::Folder { path, source }),
+            Err(error) => Err(LoadError::Compile {
+                path: spec.component.clone(),
+                message: format!("its grants could not be made ready: {error}"),
+            }),
         }
     }
 
@@ -113,7 +134,7 @@ impl Shared {
             path: path.to_owned(),
             imports: vec![format!("{error:#}")],
         })?;
-        Ok(Linked { pre, digest: found.digest })
+        Ok(Linked { pre, uses_http: found.uses_http(), digest: found.digest })
     }
 
     fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
@@ -154,11 +175,13 @@ impl Shared {
 }
 
 impl Plugin {
-    /// The same component under other settings, with no instances yet. Nothing is
-    /// compiled or started; `spec.component` is not looked at.
+    /// The same component with the same grants under other settings, with no
+    /// instances yet. Nothing is compiled or started; `spec.component` and
+    /// `spec.grants` are not looked at.
     pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
         let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
-        self.engine.fit(Made { name, digest, pre: self.pre.clone() }, spec, fitting)
+        let (pre, grants) = (self.pre.clone(), Arc::clone(&self.grants));
+        self.engine.fit(Made { name, digest, pre, grants }, spec, fitting)
     }
 
     /// Makes one instance and drops it.

@@ -6,11 +6,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::{
     engine::{MEMORIES, TABLE_ELEMENTS, TABLES},
     epoch::TICK,
+    grants::Grants,
     journal::{Journal, Stream},
+    outbound::Http,
 };
 
 /// Handles to host resources that a guest may hold at a time.
@@ -28,6 +31,7 @@ pub(super) struct State {
     pub(super) cpu: CpuBudget,
     pub(super) journal: Journal,
     pub(super) config: Arc<BTreeMap<String, String>>,
+    grants: Arc<Grants>,
     /// Made when the guest first asks for it: most runs never do.
     wasi: Option<Box<Wasi>>,
 }
@@ -35,6 +39,8 @@ pub(super) struct State {
 struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
+    /// Made when the guest first asks for it, as the rest.
+    http: Option<Http>,
 }
 
 /// Memories and tables of a store, added up.
@@ -66,8 +72,9 @@ impl State {
         cpu: CpuBudget,
         journal: Journal,
         config: Arc<BTreeMap<String, String>>,
+        grants: Arc<Grants>,
     ) -> State {
-        State { memory, cpu, journal, config, wasi: None }
+        State { memory, cpu, journal, config, grants, wasi: None }
     }
 
     /// Begins a run: budgets that are for one run are full again.
@@ -75,6 +82,25 @@ impl State {
         self.memory.refused = false;
         self.cpu.used = 0;
         self.journal.begin(event);
+        if let Some(http) = self.http_in_use() {
+            http.begin(event);
+        }
+    }
+
+    /// Ends a run: its log, and its requests.
+    pub(super) fn end(&mut self) {
+        self.journal.finish();
+        if let Some(http) = self.http_in_use() {
+            http.end();
+        }
+    }
+
+    fn http_in_use(&mut self) -> Option<&mut Http> {
+        self.wasi.as_mut()?.http.as_mut()
+    }
+
+    fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.journal, &self.grants)))
     }
 }
 
@@ -170,26 +196,35 @@ impl ResourceLimiter for MemoryBudget {
 }
 
 impl Wasi {
-    /// Clocks and random numbers work; no files, no environment, no arguments, no
-    /// network. What is denied by default is denied again: defaults change.
-    fn new(journal: &Journal) -> Wasi {
-        let ctx = WasiCtx::builder()
-            .stdout(journal.stream(Stream::Stdout))
+    /// Clocks and random numbers work; what is granted, works; no arguments, no
+    /// sockets. What is denied by default is denied again: defaults change.
+    fn new(journal: &Journal, grants: &Grants) -> Wasi {
+        let mut ctx = WasiCtx::builder();
+        ctx.stdout(journal.stream(Stream::Stdout))
             .stderr(journal.stream(Stream::Stderr))
             .max_random_size(RANDOM)
             .allow_tcp(false)
             .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .build();
+            .allow_ip_name_lookup(false);
+        let ctx = grants.give(&mut ctx);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Wasi { ctx, table }
+        Wasi { ctx, table, http: None }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.journal)));
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (journal, outbound) = (self.journal.clone(), Arc::clone(&self.grants.outbound));
+        let wasi = self.wasi();
+        let http = wasi.http.get_or_insert_with(|| Http::new(outbound, journal.event()));
+        WasiHttpCtxView { hooks: &mut http.hooks, ctx: &mut http.ctx, table: &mut wasi.table }
     }
 }

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Surroundings, Unusable, bytes, check_file, flow, number, patterns, time};
+use super::{Surroundings, Unusable, bytes, check_file, flow, grants, number, patterns, time};
 use crate::manifest::{
-    Ack, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
+    Ack, Grants, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
     problem::Problem,
     raw,
     reader::Report,
@@ -31,7 +31,8 @@ pub fn plugins(
         .map(|(name, raw)| {
             let path = join("plugins", &name.0);
             check_kind(&path, &raw, report);
-            let plugin = plugin(raw, surroundings);
+            let grants = grants::grants(&path, &raw, surroundings, report);
+            let plugin = plugin(raw, grants, surroundings);
             flow::check(&path, &plugin, report);
             check_component(&path, &plugin.component, surroundings, (&mut components, report));
             check_times(&path, &plugin, report);
@@ -40,7 +41,7 @@ pub fn plugins(
         .collect()
 }
 
-fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
+fn plugin(raw: raw::Plugin, grants: Grants, surroundings: &Surroundings<'_>) -> Plugin {
     let timeout = time(raw.timeout, defaults::TIMEOUT);
     let component = raw.component.map(|file| surroundings.resolve(&file.0));
     Plugin {
@@ -68,6 +69,7 @@ fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
         allow_loop: raw.allow_loop.unwrap_or(false),
         limits: limits(raw.limits.unwrap_or_default(), timeout),
         config: raw.config.unwrap_or_default(),
+        grants,
     }
 }
 
