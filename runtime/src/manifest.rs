@@ -13,7 +13,9 @@ mod check;
 mod defaults;
 mod environment;
 mod glimpse;
+mod grants;
 mod load;
+mod origin;
 pub(crate) mod problem;
 pub(crate) mod raw;
 pub(crate) mod reader;
@@ -27,7 +29,9 @@ pub use build::{Build, Command, Language, files_with};
 pub use check::{Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
+pub use grants::{Folder, Grants, Http, Variable};
 pub use load::{FILE_NAME, default_path};
+pub use origin::{Origin, Server};
 pub use problem::{Look, Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
@@ -263,6 +267,8 @@ pub struct Plugin {
     pub limits: Limits,
     /// What the guest reads through `config`.
     pub config: BTreeMap<String, String>,
+    /// What it may reach outside its sandbox.
+    pub grants: Grants,
 }
 
 /// Where an event carries its key. Events of one key run one after the other,

@@ -12,6 +12,7 @@ mod determinism;
 mod engine;
 mod epoch;
 mod failure;
+mod grants;
 mod guest;
 mod imports;
 mod inspect;
@@ -19,6 +20,9 @@ mod instance;
 mod journal;
 mod load;
 mod messages;
+mod needs;
+mod outbound;
+mod redact;
 mod requests;
 mod services;
 mod state;
@@ -32,6 +36,7 @@ use tokio::{sync::SemaphorePermit, time::timeout};
 use self::{
     bindings::pelton::events::types as wit,
     determinism::Course,
+    grants::Grants,
     guest::{Answer, GuestPre},
     instance::{Idle, Instance},
     journal::Journal,
@@ -46,6 +51,7 @@ pub use self::{
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, foreign_contract, inspect},
     journal::{LogLine, LogSink},
     load::Fitting,
+    needs::notes,
     requests::Requests,
 };
 use crate::event::{Event, Header, Output};
@@ -66,6 +72,12 @@ pub trait Handler: Send + Sync + 'static {
         drop(requests);
         self.handle(event)
     }
+
+    /// `text` of the handler without the secrets that it was given. What it says
+    /// in its answers and its log has none already.
+    fn redact(&self, text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// What is shared can be called by all who share it: by one dispatcher after
@@ -81,6 +93,10 @@ impl<H: Handler> Handler for Arc<H> {
         requests: Requests,
     ) -> Result<Vec<Output>, CallError> {
         H::handle_asking(self, event, requests).await
+    }
+
+    fn redact(&self, text: &str) -> String {
+        H::redact(self, text)
     }
 }
 
@@ -139,6 +155,7 @@ pub struct Plugin {
     engine: Engine,
     pre: GuestPre,
     config: Arc<BTreeMap<String, String>>,
+    grants: Arc<Grants>,
     limits: Limits,
     /// `None`: real clocks, and random numbers by lot.
     determinism: Option<Determinism>,
@@ -195,8 +212,9 @@ impl Plugin {
         let state = State::new(
             MemoryBudget::new(self.limits.memory),
             CpuBudget::new(run.cpu),
-            Journal::new(Arc::clone(&self.name), (run.log_lines, run.log_bytes), self.log.clone()),
+            Journal::new(Arc::clone(&self.name), Arc::clone(&self.grants), run, self.log.clone()),
             Arc::clone(&self.config),
+            Arc::clone(&self.grants),
             Messages::new(self.limits.sending()),
             self.determinism.map(|it| Course::new(Arc::clone(&self.name), it)),
         );
@@ -247,7 +265,7 @@ impl Handler for Plugin {
         let mut instance = self.instance();
         instance.begin(event, requests);
         let answer = self.run(&mut instance, event).await;
-        instance.state().journal.finish();
+        instance.end();
         // A guest that broke, was stopped or cancelled is not asked again.
         let answer = answer?;
         let mut outputs = instance.take_sent();
@@ -259,6 +277,10 @@ impl Handler for Plugin {
         }
         self.limits.check(&outputs)?;
         Ok(outputs)
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.grants.redaction.text(text).into_owned()
     }
 }
 

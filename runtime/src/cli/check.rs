@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
-    report::text(&summary(&manifest, &arguments))?;
+    report::text(&(summary(&manifest, &arguments) + &notes(&manifest)))?;
     Ok(Exit::Ok)
 }
 
@@ -138,6 +138,18 @@ fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
             text += &format!(
                 "  {name} speaks {contract}: what it publishes leaves after it has returned\n"
             );
+        }
+    }
+    text
+}
+
+/// Grants that are missing or idle, a line each.
+fn notes(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    for (name, spec) in &manifest.plugins {
+        // A component that cannot be read was a problem before.
+        for note in plugin::notes(&spec.component, &spec.grants).unwrap_or_default() {
+            text.push_str(&format!("note: `plugins.{name}` {note}\n"));
         }
     }
     text

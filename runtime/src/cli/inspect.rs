@@ -92,20 +92,32 @@ fn section<'a>(
 fn says(access: Access) -> &'static str {
     match access {
         Access::Served => "open to every plugin",
+        Access::Granted("dirs") => "only the folders granted by `dirs`",
+        Access::Granted("http") => "only the servers granted by `http`",
+        Access::Granted(_) => "only what the manifest grants",
         Access::Denied => "answers that there is nothing: not granted in this version",
         Access::Unknown => "unknown: the component cannot be loaded",
     }
 }
 
-fn grants(inspection: &Inspection) -> &'static str {
+fn grants(inspection: &Inspection) -> String {
     let any = |access| inspection.imports.iter().any(|import| import.access == access);
-    match (inspection.contract.is_some(), any(Access::Unknown), any(Access::Denied)) {
-        (false, _, _) => "  it cannot be used: it exports no handler that is served",
-        (_, true, _) => "  it cannot be used: the host does not serve all that it imports",
-        (_, _, true) => {
-            "  nothing to grant: what is denied above is linked and answers with errors"
-        }
-        (_, _, false) => "  nothing to grant",
+    if inspection.contract.is_none() {
+        return "  it cannot be used: it exports no handler that is served".to_owned();
+    }
+    if any(Access::Unknown) {
+        return "  it cannot be used: the host does not serve all that it imports".to_owned();
+    }
+    let examples = [
+        (any(Access::Granted("http")), "http = [\"https://api.example.com\"]", "to send requests"),
+        (any(Access::Granted("dirs")), "dirs = { \"/data\" = \"./data\" }", "to read files"),
+    ];
+    let needed = examples.iter().filter(|(imported, ..)| *imported);
+    let lines: Vec<_> =
+        needed.map(|(_, line, purpose)| format!("  {line:<44} {purpose}, if it does")).collect();
+    match lines.is_empty() {
+        true => "  nothing to grant".to_owned(),
+        false => lines.join("\n"),
     }
 }
 

@@ -108,7 +108,7 @@ fn ask() -> Option<Language> {
     }
     for _ in 0..3 {
         report::note(&format!("which language? ({}) ", keys().join(", ")));
-        io::stderr().flush().ok()?;
+        stderr().flush().ok()?;
         let mut line = String::new();
         if stdin().lock().read_line(&mut line).ok()? == 0 {
             return None;

@@ -196,7 +196,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             called.as_ref().map_or_else(Failure::showing, |_| super::breaker::Showing::Works),
         );
         let run = self.plan.run(event);
-        let messages = self.plan.publishing.messages(event, called?, &run)?;
+        let redact = |text: &str| self.handler.redact(text);
+        let messages = self.plan.publishing.messages(event, called?, &run, &redact)?;
         let unanswered = self.publish(messages, Tally::Outputs).await?;
         // Room is for work: a wait for a stream that is full or away must not
         // keep the other plugins from theirs.

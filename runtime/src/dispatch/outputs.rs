@@ -105,21 +105,33 @@ pub enum Problem {
     HeaderReserved(String),
 }
 
+impl Problem {
+    fn redacted(self, redact: &dyn Fn(&str) -> String) -> Problem {
+        match self {
+            Problem::HeaderName(name) => Problem::HeaderName(redact(&name)),
+            Problem::HeaderValue(name, what) => Problem::HeaderValue(redact(&name), what),
+            Problem::HeaderReserved(name) => Problem::HeaderReserved(redact(&name)),
+            other => other,
+        }
+    }
+}
+
 impl Publishing {
     /// The messages for the outputs of one run, in order; or what is wrong with
-    /// the first bad one.
+    /// the first bad one, in words of the guest that `redact` has gone over.
     pub fn messages(
         &self,
         event: &Event,
         outputs: Vec<Output>,
         run: &RunId,
+        redact: &dyn Fn(&str) -> String,
     ) -> Result<Vec<Message>, OutputError> {
         let message = |(index, output): (usize, Output)| {
-            let subject = output.subject.chars().take(100).collect::<String>();
+            let subject = output.subject.clone();
             self.message(event, output, || run.output(index)).map_err(|problem| OutputError {
                 index,
-                subject,
-                problem,
+                subject: redact(&subject).chars().take(100).collect(),
+                problem: problem.redacted(redact),
             })
         };
         outputs.into_iter().enumerate().map(message).collect()

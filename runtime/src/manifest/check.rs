@@ -22,6 +22,7 @@ use super::{
 };
 
 mod flow;
+mod grants;
 mod loops;
 mod nats;
 mod plugin;

@@ -66,6 +66,18 @@ pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(5);
 pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(60);
 /// `[plugins.<name>.breaker] probes`
 pub const BREAKER_PROBES: u64 = 3;
+/// `[plugins.<name>.http-options] connect-timeout`
+pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// `[plugins.<name>.http-options] timeout`
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+/// `[plugins.<name>.http-options] header-bytes`
+pub const HTTP_HEADER_BYTES: u64 = 64 * KIB;
+/// `[plugins.<name>.http-options] request-bytes` and `response-bytes`
+pub const HTTP_BODY_BYTES: u64 = 8 * MIB;
+/// `[plugins.<name>.http-options] requests`
+pub const HTTP_REQUESTS: u64 = 16;
+/// `[plugins.<name>.http-options] concurrency`
+pub const HTTP_CONCURRENCY: u64 = 256;
 /// `[plugins.<name>.limits] outputs`
 pub const OUTPUTS: u64 = 1_000;
 /// `[plugins.<name>.limits] output-bytes`

@@ -39,8 +39,11 @@ const SERVED: [&str; 13] = [
 /// Packages of WASI 0.2 that are served, as far as they need no grant.
 const WASI: [&str; 4] = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"];
 
+/// Packages of WASI 0.2 that work as far as a key of the manifest grants them.
+const GRANTED: [(&str, &str); 2] = [("wasi:filesystem/", "dirs"), ("wasi:http/", "http")];
+
 /// Packages of WASI 0.2 that a component may import although every use is refused.
-const DENIED: [&str; 3] = ["wasi:filesystem/", "wasi:sockets/", "wasi:http/"];
+const DENIED: [&str; 1] = ["wasi:sockets/"];
 
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +161,14 @@ pub enum LoadError {
         /// The engine's words.
         message: String,
     },
+    /// A folder that the plugin is granted cannot be opened.
+    #[error("{p}: the folder, granted by `dirs`, cannot be opened: {source}; make it readable, or remove the grant", p = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// No instance could be made within the plugin's limits.
     #[error("{p}: no instance can be started: {source}; raise the plugin's limits (memory, timeout), or mend its initialisation", p = path.display())]
     Start {
@@ -186,6 +197,7 @@ impl LoadError {
             LoadError::Imports { .. } => "unknown-import",
             LoadError::Compile { .. } => "component-refused",
             LoadError::Start { .. } => "component-start",
+            LoadError::Folder { .. } => "file",
         }
     }
 }
@@ -204,6 +216,8 @@ pub(super) struct Examined {
 pub enum Access {
     /// It works.
     Served,
+    /// It works as far as this key of the manifest grants it.
+    Granted(&'static str),
     /// It can be imported; every use of it is refused.
     Denied,
     /// The host does not know it: the component cannot be loaded.
@@ -284,10 +298,12 @@ impl Examined {
 pub(super) fn access(import: &str) -> Access {
     let begins = |names: &[&str]| names.iter().any(|name| import.starts_with(name));
     let wasi = import.rsplit_once('@').is_some_and(|(_, version)| version.starts_with("0.2."));
+    let granted = GRANTED.iter().find(|(name, _)| import.starts_with(name)).map(|(_, key)| *key);
     match import {
         _ if SERVED.contains(&import) => Access::Served,
         _ if wasi && begins(&WASI) => Access::Served,
         _ if wasi && begins(&DENIED) => Access::Denied,
+        _ if wasi && granted.is_some() => Access::Granted(granted.unwrap_or_default()),
         _ => Access::Unknown,
     }
 }

@@ -68,14 +68,18 @@ impl Guest {
                     reply_to: event.reply_to.as_deref(),
                 };
                 let handler = guest.wasmcloud_messaging_handler();
-                let answer = handler.call_handle_message(store, message).await?;
-                Ok(answer.map(|()| Vec::new()).map_err(|reason| failure::failed(&reason)))
+                let answer = handler.call_handle_message(&mut *store, message).await?;
+                let failed = |reason: String| failure::failed(&reason, store.data().redaction());
+                Ok(answer.map(|()| Vec::new()).map_err(failed))
             }
             Guest::WasiMessaging(guest) => {
                 let message = store.data_mut().hold_message(Message::of_event(event))?;
                 let handler = guest.wasi_messaging_incoming_handler();
-                let answer = handler.call_handle(store, message).await?;
-                let failed = |error| failure::failed(&super::wasi_messaging::text(&error));
+                let answer = handler.call_handle(&mut *store, message).await?;
+                let failed = |error| {
+                    let text = super::wasi_messaging::text(&error);
+                    failure::failed(&text, store.data().redaction())
+                };
                 Ok(answer.map(|()| Vec::new()).map_err(failed))
             }
         }
@@ -106,7 +110,8 @@ async fn handle_event(
         attempt: event.attempt,
         position,
     };
-    let answer = guest.pelton_events_handler().call_handle(store, event).await?;
+    let answer = guest.pelton_events_handler().call_handle(&mut *store, event).await?;
     let outputs = |outputs: Vec<wit::Output>| outputs.into_iter().map(Output::from).collect();
-    Ok(answer.map(outputs).map_err(failure::refused))
+    let refused = |failure| failure::refused(failure, store.data().redaction());
+    Ok(answer.map(outputs).map_err(refused))
 }

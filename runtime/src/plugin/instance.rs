@@ -41,6 +41,11 @@ impl Instance {
         self.served = self.served.saturating_add(1);
     }
 
+    /// Ends a run: nothing that it began goes on.
+    pub(super) fn end(&mut self) {
+        self.store.data_mut().end();
+    }
+
     /// Puts a guest into the store, unless there is one.
     pub(super) async fn start(&mut self, pre: &GuestPre) -> wasmtime::Result<()> {
         if self.guest.is_none() {

@@ -8,8 +8,8 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::{
     CallError, Determinism, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
-    contract::Contract, engine::Shared, guest::GuestPre, imports, instance::Idle, journal::LogSink,
-    state::State,
+    contract::Contract, engine::Shared, grants::Grants, guest::GuestPre, imports, instance::Idle,
+    journal::LogSink, state::State,
 };
 use crate::{
     event::Event,
@@ -37,6 +37,7 @@ struct Made {
     name: Arc<str>,
     digest: String,
     pre: GuestPre,
+    grants: Arc<Grants>,
 }
 
 /// A component that is compiled and linked.
@@ -44,6 +45,7 @@ struct Linked {
     pre: InstancePre<State>,
     contract: Contract,
     digest: String,
+    uses_http: bool,
 }
 
 impl Engine {
@@ -54,7 +56,8 @@ impl Engine {
         let linked = self.prepare(&spec.component).await?;
         let pre = GuestPre::new(linked.contract, linked.pre);
         let pre = pre.map_err(|error| unfit(&spec.component, linked.contract, &error))?;
-        let made = Made { name: name.into(), digest: linked.digest, pre };
+        let grants = Arc::new(self.grants(name, spec, linked.uses_http).await?);
+        let made = Made { name: name.into(), digest: linked.digest, pre, grants };
         let plugin = self.fit(made, spec, Fitting::default());
         plugin
             .try_start()
@@ -93,9 +96,27 @@ impl Engine {
             pre: made.pre,
             config: Arc::new(spec.config.clone()),
             limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            grants: made.grants,
             determinism: is_deterministic.then_some(fitting.determinism),
             log: fitting.log,
             reuse,
+        }
+    }
+
+    async fn grants(
+        &self,
+        name: &str,
+        spec: &manifest::Plugin,
+        uses_http: bool,
+    ) -> Result<Grants, LoadError> {
+        let (name, granted) = (Arc::from(name), spec.grants.clone());
+        let opened = tokio::task::spawn_blocking(move || Grants::new(name, &granted, uses_http));
+        match opened.await {
+            Ok(grants) => grants.map_err(|(path, source)| LoadError::Folder { path, source }),
+            Err(error) => Err(LoadError::Compile {
+                path: spec.component.clone(),
+                message: format!("its grants could not be made ready: {error}"),
+            }),
         }
     }
 
@@ -128,7 +149,7 @@ impl Shared {
                 LoadError::Imports { path: path.to_owned(), imports: vec![format!("{error:#}")] }
             }
         })?;
-        Ok(Linked { pre, contract, digest: found.digest })
+        Ok(Linked { pre, contract, uses_http: found.uses_http(), digest: found.digest })
     }
 
     fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
@@ -169,11 +190,13 @@ impl Shared {
 }
 
 impl Plugin {
-    /// The same component under other settings, with no instances yet. Nothing is
-    /// compiled or started; `spec.component` is not looked at.
+    /// The same component with the same grants under other settings, with no
+    /// instances yet. Nothing is compiled or started; `spec.component` and
+    /// `spec.grants` are not looked at.
     pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
         let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
-        self.engine.fit(Made { name, digest, pre: self.pre.clone() }, spec, fitting)
+        let (pre, grants) = (self.pre.clone(), Arc::clone(&self.grants));
+        self.engine.fit(Made { name, digest, pre, grants }, spec, fitting)
     }
 
     /// Makes one instance and drops it.

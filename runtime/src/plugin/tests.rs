@@ -110,6 +110,7 @@ fn spec(component: PathBuf) -> manifest::Plugin {
             log_bytes: 1 << 10,
         },
         config: BTreeMap::new(),
+        grants: manifest::Grants::default(),
     }
 }
 

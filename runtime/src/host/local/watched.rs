@@ -62,4 +62,8 @@ impl Handler for Watched {
         self.record.tell(room, Told::Run(run));
         answer
     }
+
+    fn redact(&self, text: &str) -> String {
+        self.plugin.redact(text)
+    }
 }

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Surroundings, Unusable, bytes, check_file, flow, number, patterns, time};
+use super::{Surroundings, Unusable, bytes, check_file, flow, grants, number, patterns, time};
 use crate::manifest::{
-    Ack, Build, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
+    Ack, Build, Grants, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
     problem::Problem,
     raw,
     reader::Report,
@@ -32,7 +32,8 @@ pub fn plugins(
         .map(|(name, raw)| {
             let path = join("plugins", &name.0);
             check_kind(&path, &raw, report);
-            let plugin = plugin(raw, surroundings);
+            let grants = grants::grants(&path, &raw, surroundings, report);
+            let plugin = plugin(raw, grants, surroundings);
             flow::check(&path, &plugin, report);
             let file = (&*plugin.component, builds.get(&name.0));
             check_component(&path, file, surroundings, (&mut components, report));
@@ -42,7 +43,7 @@ pub fn plugins(
         .collect()
 }
 
-fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
+fn plugin(raw: raw::Plugin, grants: Grants, surroundings: &Surroundings<'_>) -> Plugin {
     let timeout = time(raw.timeout, defaults::TIMEOUT);
     let component = raw.component.map(|file| surroundings.resolve(&file.0));
     Plugin {
@@ -72,6 +73,7 @@ fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
         deterministic: raw.deterministic,
         limits: limits(raw.limits.unwrap_or_default(), timeout),
         config: raw.config.unwrap_or_default(),
+        grants,
     }
 }
 

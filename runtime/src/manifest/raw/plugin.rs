@@ -6,11 +6,14 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::{
-    Build, DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
+    Build, DAY, GIB, HOUR, KIB, MIB, MILLISECOND, Secret, TENTH,
     flow::{self, BreakerOrNot},
+    grants,
+    http::{self, HttpOptions},
 };
 use crate::manifest::{
     Ack, Isolation, OnFailure, OrderBy, Rate, Start,
+    origin::Origin,
     problem::quoted,
     reader::{Node, Report, Table},
     value::{self, Empty, File, Filter, Name, Size, Time},
@@ -141,6 +144,28 @@ pub struct Plugin {
     /// command = ["make", "price.wasm"]
     /// ```
     pub build: Option<Build>,
+    /// The guest's environment variables: these and no others. What comes from
+    /// the host's environment or from a file is a secret: it is never shown.
+    /// `env = { MODE = "live", TOKEN = { from-env = "API_TOKEN" }, CERT = { from-file = "cert.pem" } }`
+    #[schemars(with = "Option<BTreeMap<String, grants::Value>>", extend("default" = {}, "examples" = [{ "MODE": "live" }, { "TOKEN": { "from-env": "API_TOKEN" } }]))]
+    pub env: Option<BTreeMap<String, grants::Variable>>,
+    /// The folders that the guest sees, by the absolute paths under which it
+    /// sees them: these and no others. It may change them only where `read-only`
+    /// is `false`. `dirs = { "/data" = { host = "./data", read-only = true } }`
+    #[schemars(with = "Option<BTreeMap<String, grants::Folder>>", extend("default" = {}, "examples" = [{ "/data": { "host": "./data", "read-only": true } }, { "/data": "./data" }]))]
+    pub dirs: Option<BTreeMap<String, grants::Folder>>,
+    /// The servers that it may send HTTP requests to: scheme, host and port,
+    /// exactly. A name may not lead to a private address; such an address has to
+    /// be named itself. `http = ["https://api.example.com", "http://127.0.0.1:8080"]`
+    #[schemars(with = "Option<Vec<String>>", extend("default" = [], "examples" = [["https://api.example.com", "http://127.0.0.1:8080"]]))]
+    pub http: Option<Vec<Origin>>,
+    /// Limits of outbound HTTP.
+    ///
+    /// ```toml
+    /// [plugins.price.http-options]
+    /// timeout = "30s"
+    /// ```
+    pub http_options: Option<HttpOptions>,
 }
 
 /// How instances are shared between events.
@@ -243,7 +268,21 @@ impl Plugin {
             limits: table.section("limits", Limits::read),
             config: table.get("config", config),
             build: table.section("build", Build::read),
+            env: table.get("env", grants::env),
+            dirs: table.get("dirs", grants::dirs),
+            http: table.get("http", http::origins),
+            http_options: table.section("http-options", HttpOptions::read),
         }
+    }
+}
+
+impl Plugin {
+    /// The files that its secrets are in.
+    pub fn secret_files(&self) -> impl Iterator<Item = &File> {
+        self.env.iter().flat_map(BTreeMap::values).filter_map(|variable| match variable {
+            grants::Variable::Secret(Secret::FromFile(file)) => Some(file),
+            _ => None,
+        })
     }
 }
 
@@ -355,7 +394,7 @@ fn config_text(node: &Node<'_>, report: &mut Report) -> Option<String> {
 }
 
 /// The text of what is neither a list nor a table.
-fn scalar_text(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn scalar_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(integer) => {

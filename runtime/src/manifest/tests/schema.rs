@@ -214,7 +214,7 @@ fn it_has_the_keys_that_the_reader_asks_for() {
     for key in keys() {
         tables.entry(key.table).or_default().insert(key.name);
     }
-    assert_eq!(tables.len(), 11, "{:?}", tables.keys());
+    assert_eq!(tables.len(), 12, "{:?}", tables.keys());
     for (table, expected) in tables {
         let key = Key { table, name: "qqqqqqqqqq".to_owned(), schema: Value::Null };
         let problems = parse_bytes(with(&key, &json!(1)).as_bytes()).unwrap_err();
@@ -251,6 +251,9 @@ fn its_defaults_are_the_real_ones() {
         if key.table == ["plugins", "x"] && ["ack", "start"].contains(&key.name.as_str()) {
             // These need a stream.
             base.push_str("stream = \"ELSEWHERE\"\n");
+        }
+        if key.table == ["plugins", "x", "http-options"] {
+            base.push_str("http = [\"http://h\"]\n");
         }
         if key.table == ["nats", "tls"] {
             // That the table is there says that TLS is wanted.
