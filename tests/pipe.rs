@@ -119,6 +119,9 @@ fn a_bad_line_is_named_and_costs_no_other() {
     assert_eq!(code(&strict), 3);
     assert_eq!(outputs(&strict).len(), 1, "what came before is finished");
     assert!(!strict.stderr.contains("line 3"), "{}", strict.stderr);
+    let unheard = b"{\"subject\": \"nobody.hears\"}\n{\"subject\": \"in.x\"}";
+    let strict = pipe(&project, &["--strict"], unheard);
+    assert_eq!((code(&strict), &*strict.stdout), (3, ""));
 }
 
 #[test]

@@ -227,8 +227,8 @@ impl Pipe {
         }
         Ok(match (ended, account.is_whole()) {
             (Ended::Interrupted | Ended::Unreadable(_), _) => Exit::Failed,
-            (Ended::All | Ended::Strict, false) => Exit::Incomplete,
-            (Ended::All | Ended::Strict, true) => Exit::Ok,
+            (Ended::Strict, _) | (Ended::All, false) => Exit::Incomplete,
+            (Ended::All, true) => Exit::Ok,
         })
     }
 }

@@ -21,17 +21,18 @@ pub struct Defaults {
     pub time_ms: Option<u64>,
 }
 
-/// A line as it is written.
+/// A line as it is written. The other names are those of `pelton dlq export` and of
+/// test cases.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Written<'a> {
     #[serde(borrow)]
     subject: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "some")]
+    #[serde(borrow, default, alias = "json", deserialize_with = "some")]
     payload: Option<&'a RawValue>,
-    #[serde(alias = "payload_text")]
+    #[serde(alias = "payload_text", alias = "text")]
     payload_text: Option<String>,
-    #[serde(alias = "payload_base64")]
+    #[serde(alias = "payload_base64", alias = "base64")]
     payload_base64: Option<String>,
     headers: Option<BTreeMap<String, Values>>,
     time: Option<Time>,

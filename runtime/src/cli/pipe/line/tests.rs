@@ -21,6 +21,8 @@ fn a_payload_is_sent_as_its_compact_text_and_keeps_its_numbers() {
     assert_eq!(event(r#"{"subject":"a","payload-text":"x\ny"}"#).payload, "x\ny");
     assert_eq!(event(r#"{"subject":"a","payload-base64":"AP8="}"#).payload, &b"\0\xff"[..]);
     assert_eq!(event(r#"{"subject":"a"}"#).payload, "");
+    assert_eq!(event(r#"{"subject":"a","json":[1, 2]}"#).payload, "[1,2]");
+    assert_eq!(event(r#"{"subject":"a","payload_text":"x"}"#).payload, "x");
 }
 
 #[test]
