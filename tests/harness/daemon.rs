@@ -83,9 +83,14 @@ pub fn on_terminal(folder: &Path, arguments: &[&str]) -> Child {
 impl Daemon {
     /// `pelton run` in `folder`, with its log in a file there.
     pub fn launch(folder: &Path, arguments: &[&str]) -> Daemon {
+        Daemon::launch_with(folder, arguments, &[])
+    }
+
+    /// The same with these environment variables.
+    pub fn launch_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Daemon {
         let log = tempfile::Builder::new().prefix("log-").tempfile_in(folder).unwrap();
         let (file, log) = log.keep().unwrap();
-        let process = spawn(folder, arguments, file);
+        let process = spawn(folder, arguments, variables, file);
         Daemon { process, log }
     }
 
@@ -208,10 +213,11 @@ impl Daemon {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[&str], log: File) -> Child {
+fn spawn(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], log: File) -> Child {
     pelton()
         .args(["--log-format", "json", "run", "--admin", "127.0.0.1:0"])
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

@@ -6,6 +6,7 @@ pub use oracle::{Account, events};
 pub use project::{Project, plugin_table};
 pub use proxy::{Direction, Network, Proxy};
 pub use server::{Server, Stored};
+pub use web::Web;
 
 mod daemon;
 mod guests;
@@ -13,6 +14,7 @@ mod oracle;
 mod project;
 mod proxy;
 mod server;
+mod web;
 
 use std::{path::PathBuf, time::Duration};
 

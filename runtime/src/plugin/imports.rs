@@ -20,9 +20,8 @@ use super::{
 };
 
 /// Links a component. What it imports beyond what is served is an error that
-/// names it, with one exception: `wasi:http` is linked so that guests whose
-/// language pulls it in can be loaded. Requests are refused unless they are
-/// granted; a call of what is beyond outgoing requests traps.
+/// names it. `wasi:http` is linked for those who import it: requests are refused
+/// unless they are granted.
 pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre<State>> {
     let mut linker = Linker::new(component.engine());
     Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
@@ -37,7 +36,6 @@ pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre
     linker.allow_shadowing(false);
     if uses_http {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        linker.define_unknown_imports_as_traps(component)?;
     }
     linker.instantiate_pre(component)
 }
