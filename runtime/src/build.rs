@@ -128,6 +128,20 @@ pub enum BuildError {
     Stopped,
 }
 
+impl BuildError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            BuildError::Tool(_) => "build-tool",
+            BuildError::Refused(_) => "build-refused",
+            BuildError::Sources(_) => "build-sources",
+            BuildError::Contract(_) => "build-contract",
+            BuildError::File { .. } => "build-file",
+            BuildError::Stopped => "build-stopped",
+        }
+    }
+}
+
 /// What all jobs of a build share.
 #[derive(Clone, Copy)]
 struct Context<'a> {

@@ -24,6 +24,8 @@ pub enum Area {
     Manifest,
     /// A file of test cases.
     Cases,
+    /// The making of a component.
+    Build,
     /// A component's file.
     Component,
     /// The server, when the host starts, reloads or compares.
@@ -107,8 +109,18 @@ pub const PAGES: &[Page] = pages! {
         "bad-pointer"
         "bad-time"
         "no-cases"
+        "no-subject"
         "test-file"
         "two-ways"
+        "unknown-plugin"
+    ;
+    Build:
+        "build-contract"
+        "build-file"
+        "build-refused"
+        "build-sources"
+        "build-stopped"
+        "build-tool"
     ;
     Component:
         "component-damaged"
@@ -201,6 +213,7 @@ impl Area {
         match self {
             Area::Manifest => "In the manifest",
             Area::Cases => "In test cases",
+            Area::Build => "When building",
             Area::Component => "In a component",
             Area::Server => "At the start, with the server",
             Area::Run => "In the run of a handler",

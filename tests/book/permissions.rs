@@ -18,7 +18,7 @@ fn permitted() -> Vec<String> {
     let subjects = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
     let streams = ["IN", "OUT", "pelton_DEAD_LETTERS", "pelton_REPLAYS", "KV_pelton_STATE"];
     let mut permitted: Vec<String> = subjects
-        .filter(|subject| !["publish", "publish-core"].contains(subject))
+        .filter(|subject| !["publish", "publish-core", "request"].contains(subject))
         .flat_map(|subject| {
             let subject = subject.replace("<host>", "pelton");
             streams.map(|stream| subject.replace("<stream>", stream))

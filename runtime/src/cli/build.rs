@@ -9,6 +9,7 @@ use std::{
 use clap::Args;
 use pelton::{
     build::{self, BuildError, Freshness, Options, Report},
+    explain::Coded,
     manifest::Manifest,
 };
 use tokio_util::sync::CancellationToken;
@@ -121,7 +122,8 @@ fn tell(plugin: &str, error: &BuildError) {
     if let BuildError::Refused(refusal) = error {
         report::note(&format!("{}\n", refusal.output.trim_end()));
     }
-    report::error(&anyhow::anyhow!("plugin `{plugin}`: {error}"));
+    let text = format!("plugin `{plugin}`: {error}");
+    report::error(&Coded { code: error.code(), text }.into());
 }
 
 fn sum(reports: &[Report]) -> String {
