@@ -138,7 +138,7 @@ fn the_compilers_own_words_come_through_and_the_old_component_stays() {
     let failed = build(&project, &[]);
 
     assert_eq!(failed.status.code(), Some(1));
-    assert!(failed.stderr.contains("handler.c:1:23: error:"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("handler.c:1:22: error:"), "{}", failed.stderr);
     assert!(failed.stderr.contains("plugin `broken`"), "{}", failed.stderr);
     assert_eq!(fs::read(project.join("build/broken.wasm")).unwrap(), before);
     let files = fs::read_dir(project.join("build")).unwrap().count();

@@ -10,15 +10,11 @@ use clap::Args;
 use pelton::{
     build::{self, BuildError, Freshness, Options, Report},
     explain::Coded,
-    manifest::{Environment, Manifest},
+    manifest::Manifest,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Exit,
-    check::{explained, look},
-    report, signals,
-};
+use super::{Exit, check::Source, report, signals};
 
 mod show;
 mod table;
@@ -54,12 +50,8 @@ pub struct Arguments {
 
 /// Builds and says what became of each plugin.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let manifest = match Manifest::load_unbuilt(&arguments.manifest, &Environment::process()) {
-        Ok(manifest) => manifest,
-        Err(problems) => {
-            report::note(&explained(&problems, look()));
-            return Ok(Exit::Usage);
-        }
+    let Some(manifest) = Source::load_settings(arguments.manifest.clone(), Vec::new()) else {
+        return Ok(Exit::Usage);
     };
     if let Some(unknown) =
         arguments.plugins.iter().find(|name| !manifest.plugins.contains_key(*name))

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, stderr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
 use pelton::{
     host::{self, Finding, Mode, Provision, Unreachable},
-    manifest::{Environment, Look, Manifest, Problem, Problems, Unusable},
+    manifest::{Environment, Look, Manifest, Problem, Problems},
     plugin,
 };
 
@@ -75,7 +75,8 @@ impl Source {
     /// be there.
     pub fn load_settings(path: PathBuf, nats_url: Vec<String>) -> Option<Manifest> {
         let source = Source { manifest: path, nats_url };
-        source.read_with(look(), |_| Ok(())).inspect_err(|problems| report::note(problems)).ok()
+        let loaded = Manifest::load_unbuilt(&source.manifest, &Environment::process());
+        source.complete(look(), loaded).inspect_err(|problems| report::note(problems)).ok()
     }
 
     /// The manifest at `path`, for a verb that runs its components and needs no
@@ -88,15 +89,16 @@ impl Source {
 
     /// The manifest, complete and valid, or its problems, for people.
     pub fn read(&self, look: Look) -> Result<Manifest, String> {
-        self.read_with(look, plugin::check_component)
+        let environment = Environment::process();
+        let loaded = Manifest::load(&self.manifest, &environment, plugin::check_component);
+        self.complete(look, loaded)
     }
 
-    fn read_with(
+    fn complete(
         &self,
         look: Look,
-        check_component: impl Fn(&Path) -> Result<(), Unusable>,
+        loaded: Result<Manifest, Problems>,
     ) -> Result<Manifest, String> {
-        let loaded = Manifest::load(&self.manifest, &Environment::process(), check_component);
         let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
         if !self.nats_url.is_empty() {
             let replaced = manifest.override_url(&self.nats_url.join(","));

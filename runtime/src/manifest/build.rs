@@ -96,7 +96,10 @@ impl Language {
     fn is_at_home_in(self, folder: &Path) -> bool {
         let has = |name: &str| folder.join(name).is_file();
         match self {
-            Language::Rust | Language::Go | Language::C => true,
+            // Cargo says whether there is a handler in it.
+            Language::Rust => true,
+            Language::Go => has("handler.go") || folder.join("pelton").is_dir(),
+            Language::C => has("handler.c"),
             Language::JavaScript => has("handler.js") || has("src/handler.js"),
             Language::TypeScript => has("handler.ts") || has("src/handler.ts"),
             Language::Python => has("app.py"),

@@ -62,6 +62,8 @@ fn the_manifests_own_folder_is_for_one_plugin() {
 #[test]
 fn a_service_beside_the_manifest_is_no_handler() {
     assert_eq!(found(&["package.json", "server.js"], &[("router", "router.wasm")]), []);
+    assert_eq!(found(&["go.mod", "main.go"], &[("router", "router.wasm")]), []);
+    assert_eq!(found(&["main.c"], &[("router", "router.wasm")]), []);
     assert_eq!(found(&["manage.py", "pyproject.toml"], &[("router", "router.wasm")]), []);
     assert_eq!(
         found(&["package.json", "handler.js"], &[("a", "a.wasm")]),
