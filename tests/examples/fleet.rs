@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
-use crate::harness::{Daemon, Server, Stored, build_example, root};
+use crate::harness::{Daemon, Server, Stored, build_example, root, verb};
 
 const REPORTS: usize = 400;
 const DAMAGED: [&str; 5] = ["checksum", "cut", "fields", "letters", "frame"];
@@ -147,4 +147,32 @@ async fn the_fleet_pipeline_accounts_for_every_report() {
     }
     let unknown = dead.iter().find(|letter| letter.header("Made-As") == Some("unknown")).unwrap();
     assert_eq!(unknown.header("Pelton-Dlq-Attempts"), Some("4"));
+}
+
+#[test]
+fn the_fleet_pipeline_needs_no_server() {
+    let folder = root().join("examples/fleet");
+    build_example(&folder);
+    let work = tempfile::tempdir().unwrap();
+    let printed = printed();
+    std::fs::write(work.path().join("events.jsonl"), &printed).unwrap();
+
+    let manifest = folder.to_str().unwrap();
+    let arguments =
+        ["pipe", manifest, "events.jsonl", "--no-backoff", "--dead-letters", "dead.jsonl"];
+    let finished = verb(work.path(), &arguments);
+
+    // Some of them end in the dead letters.
+    assert_eq!(finished.status.code(), Some(3), "{}", finished.stderr);
+    let dead = std::fs::read_to_string(work.path().join("dead.jsonl")).unwrap();
+    let mut ends = Ends::default();
+    for line in finished.stdout.lines().chain(dead.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id = line["headers"]["Gateway-Time"].as_str().unwrap();
+        match line["dead-letter"]["plugin"].as_str() {
+            Some(plugin) => ends.note_dead(id, plugin),
+            None => ends.note(id, line["subject"].as_str().unwrap()),
+        }
+    }
+    assert_eq!(ends.sorted(), Ends::expected(&reports(&printed)));
 }

@@ -50,11 +50,9 @@ fn build_rust(manifest: &Manifest, names: &[&String]) {
     for workspace in &workspaces {
         build(workspace, &manifest.folder.join("build"));
     }
-    let is_ready_made = |name: &&&String| {
-        let component = manifest.plugins[**name].component.file_stem().unwrap_or_default();
-        root().join("plugins").join(component).is_dir()
-    };
-    if names.iter().any(|name| is_ready_made(&name)) {
+    let components = names.iter().map(|name| &manifest.plugins[*name].component);
+    let mut stems = components.filter_map(|component| component.file_stem());
+    if stems.any(|stem| root().join("plugins").join(stem).is_dir()) {
         build(&root().join("plugins"), &manifest.folder.join("build"));
     }
 }
@@ -78,7 +76,7 @@ fn build_others(folder: &Path, names: &[&String]) {
         .env("PATH", std::env::join_paths(folders).expect("a PATH"))
         .arg("build")
         .arg(folder)
-        .args(names.iter().flat_map(|name| ["--plugin", name]))
+        .args(names.iter().flat_map(|name| ["--plugin", name.as_str()]))
         .status()
         .expect("run pelton build");
     assert!(status.success(), "the example in {} does not build", folder.display());
