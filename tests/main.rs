@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod adapters;
 mod book;
 mod chaos;
 mod command_line;
@@ -22,6 +23,7 @@ mod conformance;
 mod core_nats;
 mod dead_letters;
 mod delivery;
+mod determinism;
 mod examples;
 mod faults;
 mod flow;
@@ -30,7 +32,9 @@ mod languages;
 mod local;
 mod misbehaviour;
 mod network;
+mod new;
 mod order;
+mod pipe;
 mod pressure;
 mod reload;
 mod setup;
@@ -38,4 +42,5 @@ mod shutdown;
 mod sight;
 mod simulation;
 mod simulations;
+mod terminal;
 mod tidy;

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     &["broker", "plugin"],
     &["dispatch"],
     &["host", "admin", "build", "dead_letters"],
-    &["cases"],
+    &["cases", "templates"],
     &["cli", "main"],
 ];
 

@@ -5,7 +5,7 @@
 //! whoever asks is told what goes on through a callback.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -148,7 +148,7 @@ struct Context<'a> {
     options: &'a Options,
     listener: Listener<'a>,
     /// The manifest's folder.
-    base: &'a std::path::Path,
+    base: &'a Path,
 }
 
 /// One plugin that is to be built.
@@ -235,7 +235,7 @@ async fn alone(
 }
 
 /// A component without sources: it has to be there.
-async fn prebuilt(component: &std::path::Path) -> Result<Built, BuildError> {
+async fn prebuilt(component: &Path) -> Result<Built, BuildError> {
     if !component.exists() {
         return Err(BuildError::Sources(format!(
             "there is neither `{}` nor anything to make it of: set `source` in its `[plugins.NAME.build]`, or bring the component",
@@ -327,6 +327,29 @@ impl Context<'_> {
     }
 }
 
+/// The tools that building a handler in `folder` would lack, each with what gets
+/// it. Those that a build installs by itself are not among them.
+pub async fn missing_tools(language: Language, folder: &Path) -> Vec<MissingTool> {
+    let toolbox = tool::Toolbox::new(folder, folder);
+    let missing = match language {
+        Language::Rust => rust::missing(folder).await,
+        Language::C => c::find(&toolbox, folder).await.err(),
+        Language::Go => go::find(&toolbox, folder).await.err(),
+        Language::JavaScript | Language::TypeScript => javascript::find(folder).await.err(),
+        Language::Python => python::find(&toolbox, folder).await.err(),
+    };
+    missing.into_iter().collect()
+}
+
+/// Writes the package `pelton` of a new project in Go, so that editors know it
+/// before the first build. `folder` has `go.mod` and `wit`.
+///
+/// # Errors
+/// If one of them is not as it has to be, or a file cannot be written.
+pub fn write_go_package(folder: &Path) -> Result<(), BuildError> {
+    bindings::Wit::in_folder(&folder.join("wit"))?.write_go(folder, &go::module(folder)?)
+}
+
 /// Runs what takes a processor for longer than a moment.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
@@ -338,7 +361,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// An error about a file, with what was to be done to it.
-fn file(what: &str, path: &std::path::Path, source: std::io::Error) -> BuildError {
+fn file(what: &str, path: &Path, source: std::io::Error) -> BuildError {
     BuildError::File { what: format!("{what} `{}`", path.display()), source }
 }
 

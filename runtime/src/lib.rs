@@ -24,3 +24,4 @@ pub mod build;
 pub mod cases;
 pub mod dead_letters;
 pub mod host;
+pub mod templates;

@@ -256,6 +256,9 @@ pub struct Plugin {
     pub queue: usize,
     /// Whether it may publish what it, or a plugin that it feeds, subscribes to.
     pub allow_loop: bool,
+    /// Whether clocks and random numbers follow from the event alone; `None`: as
+    /// whoever runs it has it, the daemon not.
+    pub deterministic: Option<bool>,
     /// Finer limits of one run.
     pub limits: Limits,
     /// What the guest reads through `config`.
@@ -385,6 +388,23 @@ pub enum Start {
 }
 
 impl DeadLetters {
+    /// The stream of the dead letters. They are kept by limits only: somebody has
+    /// to be able to read one twice.
+    pub fn letters_settings(&self) -> Stream {
+        Stream {
+            subjects: Pattern::parse(&format!("{}.>", self.prefix)).into_iter().collect(),
+            retention: Retention::Limits,
+            storage: Storage::File,
+            replicas: self.replicas,
+            max_age: Some(self.max_age),
+            max_bytes: Some(self.max_bytes),
+            max_messages: None,
+            max_message_size: None,
+            discard: Discard::Old,
+            duplicate_window: defaults::DEAD_LETTER_WINDOW.min(self.max_age),
+        }
+    }
+
     /// The work queue of requests to run dead letters again. Nothing is ever
     /// removed from it but what was handled.
     pub fn replays_settings(&self) -> Stream {

@@ -38,7 +38,10 @@ pub fn binary() -> PathBuf {
 
 /// `pelton` with a compile cache that the tests share.
 pub fn pelton() -> Command {
-    let mut command = Command::new(binary());
+    with_cache(Command::new(binary()))
+}
+
+fn with_cache(mut command: Command) -> Command {
     command
         .env("XDG_CACHE_HOME", root().join("target/test-cache"))
         .env_remove("RUST_LOG")
@@ -56,6 +59,25 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Finished {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// `pelton` on a terminal of its own, 100 columns wide, where Ctrl-C is what it
+/// is to a user. What it prints is piped.
+pub fn on_terminal(folder: &Path, arguments: &[&str]) -> Child {
+    const TERMINAL: &str = "import os, pty, sys\n\
+        sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])) % 256)";
+    let shell = ["sh", "-c", "stty cols 100 rows 30; exec \"$@\"", "sh"];
+    with_cache(Command::new("python3"))
+        .args(["-c", TERMINAL])
+        .args(shell)
+        .arg(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start python3")
 }
 
 impl Daemon {

@@ -42,7 +42,12 @@ impl Wit {
                 folder
             }
         };
-        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        Wit::in_folder(&folder)
+    }
+
+    /// The package in `folder`.
+    pub fn in_folder(folder: &Path) -> Result<Wit, BuildError> {
+        let folder = std::path::absolute(folder).unwrap_or(folder.to_owned());
         let (resolve, world) = read(&folder)?;
         let world = resolve.worlds.get(world).map(|world| world.name.clone());
         Ok(Wit { folder, world: world.unwrap_or_else(|| WORLD.to_owned()) })

@@ -94,7 +94,7 @@ pub async fn find(toolbox: &Toolbox, folder: &Path) -> Result<(PathBuf, String),
 }
 
 /// The name of the module, from `go.mod`.
-fn module(folder: &Path) -> Result<String, BuildError> {
+pub fn module(folder: &Path) -> Result<String, BuildError> {
     let path = folder.join("go.mod");
     let text = std::fs::read_to_string(&path).map_err(|error| file("read", &path, error))?;
     let name = text.lines().find_map(|line| line.trim().strip_prefix("module "));

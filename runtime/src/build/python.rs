@@ -14,6 +14,8 @@ use crate::manifest::files_with;
 
 /// The module that is taken if there are several.
 const ENTRY: &str = "app";
+/// The oldest Python that componentize-py runs on.
+const OLDEST: [u32; 2] = [3, 10];
 
 /// Builds `app.py`, or the only module of the folder.
 pub async fn build(context: Context<'_>, job: &Job) -> Result<Built, BuildError> {
@@ -65,6 +67,24 @@ fn module(folder: &Path) -> Result<String, BuildError> {
     }
 }
 
+/// What a build cannot install by itself: Python.
+pub async fn find(toolbox: &Toolbox, folder: &Path) -> Result<(), MissingTool> {
+    if toolbox.find("componentize-py").is_some() {
+        return Ok(());
+    }
+    let missing = |found| MissingTool {
+        wanted: "Python 3.10 or newer with venv".to_owned(),
+        found,
+        remedy: "install it from https://python.org (Debian: apt-get install python3-venv)"
+            .to_owned(),
+    };
+    let Some(python) = tool::on_path("python3") else { return Err(missing(None)) };
+    match tool::version(&python, "--version", folder).await {
+        Some(version) if tool::is_at_least(&version, &OLDEST) => Ok(()),
+        version => Err(missing(version.map(|version| format!("Python {version}")))),
+    }
+}
+
 /// Makes the project's `.venv` with what its `requirements.txt` names.
 async fn install(
     context: Context<'_>,
@@ -90,11 +110,8 @@ async fn install(
         job,
         &format!("installing {} into {}", requirements.display(), environment.display()),
     );
-    let Some(python) = tool::on_path("python3") else {
-        let remedy = "install Python 3.10 or newer (Debian: apt-get install python3-venv)";
-        let wanted = "python3".to_owned();
-        return Err(MissingTool { wanted, found: None, remedy: remedy.to_owned() }.into());
-    };
+    find(toolbox, folder).await?;
+    let python = tool::on_path("python3").unwrap_or_else(|| "python3".into());
     if !environment.join("bin/pip").exists() {
         let make = Command::new(python, folder).args(["-m", "venv"]).arg(&environment);
         context.run(job, make).await?;

@@ -196,7 +196,11 @@ impl Workspace {
     /// One call of cargo for all; if it fails, one for each, to tell them apart.
     async fn build(&self, context: Context<'_>, members: Vec<Member>) -> Vec<Report> {
         let started = Instant::now();
-        let compiled = self.compile(context, &members).await;
+        // Held until everything is collected: another cargo would write to it.
+        let (compiled, _lock) = match self.lock(context).await {
+            Ok(lock) => (self.compile(context, &members).await, Some(lock)),
+            Err(error) => (Err(error), None),
+        };
         let several = members.len() > 1;
         let mut reports = Vec::new();
         for member in members {
@@ -209,6 +213,12 @@ impl Workspace {
             reports.push(member.job.report(started, outcome));
         }
         reports
+    }
+
+    async fn lock(&self, context: Context<'_>) -> Result<std::fs::File, BuildError> {
+        let folder = self.target_directory.join(".pelton");
+        place::make_work_folder(&folder)?;
+        place::lock(&folder, &context.options.stop).await
     }
 
     async fn build_one(&self, context: Context<'_>, member: &Member) -> Result<Built, BuildError> {
@@ -225,7 +235,6 @@ impl Workspace {
             return Err(BuildError::Sources("nothing to build".to_owned()));
         };
         let toolchain = Toolchain::choose(&self.workspace_root).await?;
-        place::make_work_folder(&first.job.work_folder())?;
         let packages = members.iter().flat_map(|member| ["-p", &member.package]);
         let command = Command::new(cargo()?, &self.workspace_root)
             .without(&FOREIGN)
@@ -277,7 +286,7 @@ struct Toolchain {
 }
 
 impl Toolchain {
-    async fn choose(folder: &Path) -> Result<Toolchain, BuildError> {
+    async fn choose(folder: &Path) -> Result<Toolchain, MissingTool> {
         if has_component_target(folder).await {
             let (options, variables) = (Vec::new(), Vec::new());
             return Ok(Toolchain { target: COMPONENT_TARGET, options, variables });
@@ -288,9 +297,16 @@ impl Toolchain {
                 wanted: format!("the Rust target {COMPONENT_TARGET}"),
                 found: None,
                 remedy: format!("rustup target add {COMPONENT_TARGET}"),
-            }
-            .into()),
+            }),
         }
+    }
+}
+
+/// What is missing for building Rust in `folder`.
+pub async fn missing(folder: &Path) -> Option<MissingTool> {
+    match cargo() {
+        Ok(_) => Toolchain::choose(folder).await.err(),
+        Err(missing) => Some(missing),
     }
 }
 

@@ -78,6 +78,14 @@ impl Source {
         source.read_with(look(), |_| Ok(())).inspect_err(|problems| report::note(problems)).ok()
     }
 
+    /// The manifest at `path`, for a verb that runs its components and needs no
+    /// server; `None` after its problems have been printed.
+    pub fn load_components(path: PathBuf) -> Option<Manifest> {
+        let environment = Environment::process().without_server();
+        let loaded = Manifest::load(&path, &environment, plugin::check_component);
+        loaded.inspect_err(|problems| report::note(&problems.render(look()))).ok()
+    }
+
     /// The manifest, complete and valid, or its problems, for people.
     pub fn read(&self, look: Look) -> Result<Manifest, String> {
         self.read_with(look, plugin::check_component)
@@ -123,10 +131,16 @@ fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
     let n_plugins = manifest.plugins.len();
     let plugins = if n_plugins == 1 { "plugin" } else { "plugins" };
     let compared = if arguments.connect { "; the server agrees" } else { "" };
-    format!(
-        "{}: {n_plugins} {plugins}, no problems{compared}\n",
-        arguments.manifest.manifest.display()
-    )
+    let path = arguments.manifest.manifest.display();
+    let mut text = format!("{path}: {n_plugins} {plugins}, no problems{compared}\n");
+    for (name, plugin) in &manifest.plugins {
+        if let Some(contract) = plugin::foreign_contract(&plugin.component) {
+            text += &format!(
+                "  {name} speaks {contract}: what it publishes leaves after it has returned\n"
+            );
+        }
+    }
+    text
 }
 
 /// How problems are printed where this process was started.

@@ -50,6 +50,9 @@ fn as_text(path: &Path, inspection: &Inspection) -> anyhow::Result<String> {
     writeln!(text, "{}", path.display())?;
     let contract = inspection.contract.as_deref().unwrap_or("none: it cannot be a plugin");
     writeln!(text, "  contract  {contract}")?;
+    for other in &inspection.other_contracts {
+        writeln!(text, "            {other}, too, which does not count: the first does")?;
+    }
     writeln!(text, "  size      {}", ByteSize(inspection.size))?;
     writeln!(text, "  digest    sha256:{}", inspection.digest)?;
     for producer in &inspection.producers {
@@ -97,7 +100,7 @@ fn says(access: Access) -> &'static str {
 fn grants(inspection: &Inspection) -> &'static str {
     let any = |access| inspection.imports.iter().any(|import| import.access == access);
     match (inspection.contract.is_some(), any(Access::Unknown), any(Access::Denied)) {
-        (false, _, _) => "  it cannot be used: it does not export pelton:events/handler@0.1.0",
+        (false, _, _) => "  it cannot be used: it exports no handler that is served",
         (_, true, _) => "  it cannot be used: the host does not serve all that it imports",
         (_, _, true) => {
             "  nothing to grant: what is denied above is linked and answers with errors"
@@ -118,6 +121,7 @@ fn as_json(inspection: &Inspection) -> serde_json::Value {
     });
     serde_json::json!({
         "contract": inspection.contract,
+        "other-contracts": inspection.other_contracts,
         "size": inspection.size,
         "digest": format!("sha256:{}", inspection.digest),
         "exports": inspection.exports,

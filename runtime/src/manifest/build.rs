@@ -191,3 +191,6 @@ fn own_folder(base: &Path, name: &str, plugin: &raw::Plugin) -> Option<PathBuf> 
 fn component(plugin: &raw::Plugin) -> Option<&Path> {
     plugin.component.as_ref().map(|file| file.0.as_path())
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,9 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 pub const DEAD_LETTERS_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// `[dead-letters] max-bytes`
 pub const DEAD_LETTERS_MAX_BYTES: u64 = GIB;
+/// How long a dead letter's id is remembered: a host that ends between storing
+/// it and saying so stores it again within the ack wait.
+pub const DEAD_LETTER_WINDOW: Duration = Duration::from_secs(600);
 /// `replicas` of all streams
 pub const REPLICAS: u64 = 1;
 /// `[streams.<name>] duplicate-window`

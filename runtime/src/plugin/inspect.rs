@@ -73,6 +73,13 @@ pub struct Producer {
     pub version: String,
 }
 
+/// The contract that the component at `path` speaks, as package and version, if it
+/// is not our own: it was made for another host. `None` also if it cannot be read.
+pub fn foreign_contract(path: &Path) -> Option<&'static str> {
+    let contract = Contract::spoken(&Examined::read(path).ok()?.exports()).next()?;
+    (contract != Contract::Events).then(|| contract.name())
+}
+
 /// Reads and validates a component. One of the wrong world is no error here.
 pub fn inspect(path: &Path) -> Result<Inspection, LoadError> {
     let found = Examined::read(path)?;
