@@ -103,7 +103,7 @@ impl Provision {
     pub(super) fn assumed(manifest: &Manifest) -> (Provision, BTreeMap<String, Stream>) {
         let mut streams = assumed::streams(manifest);
         let letters = &manifest.dead_letters;
-        streams.insert(letters.stream.clone(), assumed::unlimited(dead_letters(letters)));
+        streams.insert(letters.stream.clone(), assumed::unlimited(letters.letters_settings()));
         let facts = streams.iter();
         let facts = facts.map(|(name, stream)| (name.clone(), StreamFacts::planned(stream)));
         let provision = Provision {
