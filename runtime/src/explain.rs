@@ -124,6 +124,10 @@ pub const PAGES: &[Page] = pages! {
         "build-sources"
         "build-stopped"
         "build-tool"
+        "project-exists"
+        "project-file"
+        "project-name"
+        "project-template"
     ;
     Component:
         "component-damaged"
@@ -216,7 +220,7 @@ impl Area {
         match self {
             Area::Manifest => "In the manifest",
             Area::Cases => "In test cases",
-            Area::Build => "When building",
+            Area::Build => "When making and building projects",
             Area::Component => "In a component",
             Area::Server => "At the start, with the server",
             Area::Run => "In the run of a handler",

@@ -82,6 +82,19 @@ pub enum NewError {
     Bindings(#[from] build::BuildError),
 }
 
+impl NewError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            NewError::Name { .. } => "project-name",
+            NewError::Exists(_) => "project-exists",
+            NewError::NoTemplate { .. } => "project-template",
+            NewError::File { .. } => "project-file",
+            NewError::Bindings(error) => error.code(),
+        }
+    }
+}
+
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

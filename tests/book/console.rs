@@ -26,7 +26,7 @@ const OTHERS: [&str; 16] = [
 ];
 
 /// Verbs that the book describes before they are there.
-const NOT_YET: [&str; 5] = ["new", "dev", "test", "capture", "pipe"];
+const NOT_YET: [&str; 3] = ["dev", "test", "capture"];
 
 /// The commands of a block: lines after `$ `, continued by a backslash.
 fn commands(block: &Block) -> Vec<String> {

@@ -62,6 +62,7 @@ async fn the_permissions_in_the_book_are_enough() {
 
     let log = daemon.log();
     assert!(!log.to_lowercase().contains("permission"), "{log}");
+    assert!(log.contains("\"code\":\"reject\""), "{log}");
 }
 
 /// The letter is run again, comes back, and is removed.
