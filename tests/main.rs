@@ -22,6 +22,7 @@ mod conformance;
 mod core_nats;
 mod dead_letters;
 mod delivery;
+mod determinism;
 mod examples;
 mod faults;
 mod flow;

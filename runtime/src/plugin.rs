@@ -7,6 +7,7 @@ mod bindings;
 mod cache;
 mod component;
 mod componentize;
+mod determinism;
 mod engine;
 mod epoch;
 mod failure;
@@ -23,6 +24,7 @@ use tokio::{sync::SemaphorePermit, time::timeout};
 
 use self::{
     bindings::{PluginPre, pelton::events::types as wit},
+    determinism::Course,
     instance::{Answer, Idle, Instance},
     journal::Journal,
     state::{CpuBudget, MemoryBudget, State},
@@ -30,6 +32,7 @@ use self::{
 pub use self::{
     component::{Access, LoadError, check_component},
     componentize::{ComponentizeError, componentize},
+    determinism::Determinism,
     engine::{Engine, EngineConfig, EngineError},
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
     journal::{LogLine, LogSink},
@@ -108,6 +111,8 @@ pub struct Plugin {
     pre: PluginPre<State>,
     config: Arc<BTreeMap<String, String>>,
     limits: Limits,
+    /// `None`: real clocks, and random numbers by lot.
+    determinism: Option<Determinism>,
     /// Where its log goes; `None`: to the host's.
     log: Option<LogSink>,
     /// Instances that wait to be reused; `None`: every event has a fresh one.
@@ -163,6 +168,7 @@ impl Plugin {
             CpuBudget::new(run.cpu),
             Journal::new(Arc::clone(&self.name), (run.log_lines, run.log_bytes), self.log.clone()),
             Arc::clone(&self.config),
+            self.determinism.map(|it| Course::new(Arc::clone(&self.name), it)),
         );
         Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())
     }
@@ -200,7 +206,7 @@ impl Handler for Plugin {
     async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
         let _permit = self.permit().await?;
         let mut instance = self.instance();
-        instance.begin(&event.id);
+        instance.begin(event);
         let answer = self.run(&mut instance, event).await;
         instance.state().journal.finish();
         // A guest that broke, was stopped or cancelled is not asked again.
