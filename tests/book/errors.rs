@@ -12,8 +12,7 @@ use super::{after_mark, agree, pages};
 use crate::harness::{Project, root, verb};
 
 /// Where a code may stand in the sources, just before its quotes.
-const PLACES: [&str; 6] =
-    ["Problem::new(", ".problem(", "code: ", "code = ", "failed(", "refuse("];
+const PLACES: [&str; 6] = ["Problem::new(", ".problem(", "code: ", "code = ", "failed(", "refuse("];
 
 #[test]
 fn every_page_has_a_code() {

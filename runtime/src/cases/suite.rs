@@ -161,6 +161,12 @@ impl Suite {
         self.files.iter().flat_map(|(file, _)| &file.cases).map(|case| case.name.as_str())
     }
 
+    /// The manifests of all files, each once.
+    pub fn manifests(&self) -> Vec<&Manifest> {
+        let all = self.files.iter().map(|(file, loaded)| (&file.manifest, loaded.manifest()));
+        all.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
     /// Every file that the cases depend on, beside the test files: manifests,
     /// components, snapshots.
     pub fn depends_on(&self) -> Vec<PathBuf> {
@@ -317,7 +323,7 @@ fn load_manifest(path: &Path) -> Result<Manifest, Problems> {
 fn explained(manifest: &Manifest, error: StartError) -> SuiteError {
     let StartError::Findings(findings) = error else { return SuiteError::Start(error) };
     let problem = |finding: crate::host::Finding| -> Problem {
-        manifest.problem(&finding.key, finding.what, finding.problem)
+        manifest.problem(finding.code, &finding.key, finding.what, finding.problem)
     };
     let problems = findings.into_iter().map(problem).collect();
     SuiteError::Problems(vec![Problems::new(manifest, problems)])
