@@ -57,7 +57,7 @@ impl Member {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.queue.capacity() > 0
+        self.queue.has_room()
     }
 
     pub(super) fn wants(&self, subject: &str) -> bool {
