@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Broker as _, Delivery as _, From, Source as _, Subscription,
+        Broker as _, Capacity, Delivery as _, From, Source as _, Subscription,
         nats::{Broker, Scope},
     },
     dead_letters::DeadLetters,
@@ -33,6 +33,8 @@ use crate::{
     subject::Pattern,
 };
 
+/// The most bytes of live events that wait to be written.
+const MAX_WAITING_BYTES: usize = 256 << 20;
 /// The longest text that stays on one line of the file, in characters.
 const ONE_LINE: usize = 120;
 /// How long a failure's text is repeated, in characters.
@@ -144,7 +146,7 @@ pub async fn live(
         // A queue group of its own: nobody loses what is captured.
         plugin: format!("{:x}", rand::random::<u64>()),
         subjects: vec![subject.clone()],
-        from: From::Core { queue: count.max(1) },
+        from: From::Core { capacity: Capacity { events: count.max(1), bytes: MAX_WAITING_BYTES } },
         max_in_flight: count,
         exclusive: false,
         replicas: 1,
