@@ -5,6 +5,7 @@
 //! is run on the model broker; what came out is compared with what was expected.
 //! Nothing here prints, and nothing knows what a verb is.
 
+pub mod capture;
 pub mod case;
 pub mod compare;
 pub mod file;

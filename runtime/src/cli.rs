@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod capture;
 mod check;
 mod completions;
 mod componentize;
@@ -22,6 +23,7 @@ mod report;
 mod run;
 mod schema;
 mod signals;
+mod test;
 mod watch;
 
 /// How a verb ends.
@@ -70,6 +72,8 @@ enum Verb {
     Build(build::Arguments),
     Check(check::Arguments),
     Pipe(pipe::Arguments),
+    Test(test::Arguments),
+    Capture(capture::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
     Dlq(dlq::Arguments),
@@ -82,7 +86,13 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // What `dlq` prints beside its results is its own words.
-    let level = if matches!(cli.verb, Verb::Dlq(_)) { "warn" } else { "info" };
+    let level = match cli.verb {
+        // What `dlq` prints beside its results is its own words.
+        Verb::Dlq(_) | Verb::Capture(_) => "warn",
+        // Failures are what is tested; they are in the results.
+        Verb::Test(_) => "error",
+        _ => "info",
+    };
     if let Err(problem) = logging::start(&cli.logging, level) {
         report::error(&problem);
         return Exit::Usage.into();
@@ -94,6 +104,8 @@ pub fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Pipe(arguments) => pipe::run(arguments),
+        Verb::Test(arguments) => test::run(arguments),
+        Verb::Capture(arguments) => capture::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),
         Verb::Dlq(arguments) => dlq::run(arguments),

@@ -26,6 +26,7 @@ mod event;
 mod expect;
 mod lines;
 mod settings;
+pub mod write;
 
 /// How the names of such files end.
 pub const ENDING: &str = ".test.toml";

@@ -161,6 +161,12 @@ impl Suite {
         self.files.iter().flat_map(|(file, _)| &file.cases).map(|case| case.name.as_str())
     }
 
+    /// The manifests of all files, each once.
+    pub fn manifests(&self) -> Vec<&Manifest> {
+        let all = self.files.iter().map(|(file, loaded)| (&file.manifest, loaded.manifest()));
+        all.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
     /// Every file that the cases depend on, beside the test files: manifests,
     /// components, snapshots.
     pub fn depends_on(&self) -> Vec<PathBuf> {

@@ -67,6 +67,20 @@ impl Snapshot {
         Snapshot(files.into_iter().map(Snapshot::look).collect())
     }
 
+    /// These files as they are now. Of a folder counts which files are in it.
+    pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Snapshot {
+        let files: BTreeSet<PathBuf> = files.into_iter().collect();
+        Snapshot(files.into_iter().map(Snapshot::look).collect())
+    }
+
+    /// The same, and those of `files` that are not among them, as they are now.
+    pub fn with(mut self, files: impl IntoIterator<Item = PathBuf>) -> Snapshot {
+        let known: BTreeSet<PathBuf> = self.0.iter().map(|(file, _)| file.clone()).collect();
+        let more: BTreeSet<PathBuf> = files.into_iter().filter(|it| !known.contains(it)).collect();
+        self.0.extend(more.into_iter().map(Snapshot::look));
+        self
+    }
+
     /// The same files as they are now.
     fn again(&self) -> Snapshot {
         Snapshot(self.0.iter().map(|(file, _)| Snapshot::look(file.clone())).collect())
@@ -105,6 +119,12 @@ impl Watch {
     /// here on is a change.
     pub fn about_to_load(&mut self, path: &Path) {
         self.seen = Snapshot::take(path, &self.seen);
+        self.listen();
+    }
+
+    /// Watches the files of `seen` from now on; what differs from it is a change.
+    pub fn follow(&mut self, seen: Snapshot) {
+        self.seen = seen;
         self.listen();
     }
 

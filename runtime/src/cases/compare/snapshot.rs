@@ -17,8 +17,7 @@ pub(super) const HINT: &str = "if it is right now, `pelton test --update` writes
 
 /// Compares all outputs that no other plugin takes up with those in `file`.
 pub(super) fn outputs(file: &Path, came: &[Put], stored: Stored<'_>, verdict: &mut Verdict) {
-    let leaving: Vec<Value> = came.iter().filter(|put| !put.taken_up).map(output).collect();
-    let bytes = pretty(&Value::Array(leaving));
+    let bytes = of(came);
     let complaint = match stored(file) {
         Some(before) => match content::same(&before, &bytes) {
             differences if differences.is_empty() => return,
@@ -29,6 +28,12 @@ pub(super) fn outputs(file: &Path, came: &[Put], stored: Stored<'_>, verdict: &m
     };
     let pending = Pending { file: file.to_owned(), bytes, complaint: complaint.hint(HINT) };
     verdict.snapshots.push(pending);
+}
+
+/// A snapshot of all outputs that no other plugin takes up.
+pub fn of(came: &[Put]) -> Bytes {
+    let leaving = came.iter().filter(|put| !put.taken_up).map(output);
+    pretty(&Value::Array(leaving.collect()))
 }
 
 /// The complaint about a snapshot that is not there.
