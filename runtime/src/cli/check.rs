@@ -94,11 +94,7 @@ impl Source {
         self.complete(look, loaded)
     }
 
-    fn complete(
-        &self,
-        look: Look,
-        loaded: Result<Manifest, Problems>,
-    ) -> Result<Manifest, String> {
+    fn complete(&self, look: Look, loaded: Result<Manifest, Problems>) -> Result<Manifest, String> {
         let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
         if !self.nats_url.is_empty() {
             let replaced = manifest.override_url(&self.nats_url.join(","));

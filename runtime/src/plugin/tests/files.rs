@@ -5,10 +5,9 @@ use std::fs;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use super::{Bench, component, event, guests};
+use super::{Bench, component, guests};
 use crate::plugin::{
-    Access, CallError, ComponentizeError, Handler as _, LoadError, MemorySize, check_component,
-    componentize, inspect,
+    Access, ComponentizeError, LoadError, MemorySize, check_component, componentize, inspect,
 };
 
 /// What `load` and `check_component` say about a file with these bytes.

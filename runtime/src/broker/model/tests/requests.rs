@@ -20,8 +20,11 @@ async fn ask(broker: &Broker, request: &Request) -> Result<Vec<String>, RequestE
 
 /// Answers every event on `rpc.x` so many times.
 async fn service(broker: &Broker, times: usize) {
-    let wish =
-        Subscription { subjects: pattern("rpc.x"), from: From::Core { queue: 10 }, ..wish(1) };
+    let wish = Subscription {
+        subjects: pattern("rpc.x"),
+        from: From::Core { capacity: Capacity { events: 10, bytes: usize::MAX } },
+        ..wish(1)
+    };
     let mut source = broker.another().subscribe(wish).await.unwrap();
     source.allow(10);
     let broker = broker.another();
@@ -75,7 +78,7 @@ async fn a_request_takes_its_time_and_a_lost_connection_takes_none() {
     let broker = Broker::new();
     service(&broker, 1).await;
     let latency = Duration::from_millis(5);
-    broker.trouble(1, Trouble { latency, ..Trouble::default() });
+    broker.trouble(1, Trouble { latency, ..Trouble::NONE });
     assert_eq!(ask(&broker, &request("rpc.x", 1_000, 1)).await, Ok(vec!["0".to_owned()]));
     broker.cut(Duration::from_secs(1));
     let lost = ask(&broker, &request("rpc.x", 1_000, 1)).await;
