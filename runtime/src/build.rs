@@ -251,7 +251,7 @@ impl Job {
             plugin: name.to_owned(),
             component: plugin.component.clone(),
             build: build?.clone(),
-            uses_http: false,
+            uses_http: plugin.grants.http.is_some(),
         })
     }
 
