@@ -15,6 +15,7 @@
 mod harness;
 
 mod book;
+mod cases;
 mod chaos;
 mod command_line;
 mod components;
