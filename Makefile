@@ -36,6 +36,7 @@ demo: tools
 
 test: tools
 	@scripts/setup-languages >/dev/null
+	@scripts/setup-nats 2.10.26 >/dev/null
 	PELTON_NATS_SERVER="$$(scripts/setup-nats)" cargo test --lib --bins --tests
 	cargo test --manifest-path plugins/Cargo.toml
 
@@ -68,4 +69,5 @@ check:
 
 clean:
 	cargo clean
-	rm -rf .tools examples/*/build plugins/target
+	rm -rf .tools plugins/target
+	git clean --quiet -fdX examples

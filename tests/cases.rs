@@ -420,10 +420,8 @@ async fn watching_runs_again_after_a_change() {
         .spawn();
     let mut running = Running(command.unwrap());
     let says = async |text: &str| {
-        eventually(text, async || {
-            fs::read_to_string(&log).unwrap().contains(text).then_some(())
-        })
-        .await;
+        eventually(text, async || fs::read_to_string(&log).unwrap().contains(text).then_some(()))
+            .await;
     };
     says("1 passed").await;
     says("waiting for changes").await;

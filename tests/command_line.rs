@@ -60,7 +60,8 @@ fn unknown_arguments_are_usage_errors() {
 
 #[test]
 fn help_of_every_verb_has_an_example() {
-    for name in ["run", "check", "inspect", "componentize", "schema", "completions"] {
+    for name in ["new", "build", "run", "check", "inspect", "componentize", "schema", "completions"]
+    {
         let finished = verb(Path::new("."), &[name, "--help"]);
         assert!(finished.status.success());
         assert!(finished.stdout.contains("Example"), "{name}:\n{}", finished.stdout);

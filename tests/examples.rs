@@ -1,5 +1,9 @@
 //! Every example works as its README says.
 
+mod contract;
+mod fleet;
+mod hello;
+
 use std::{collections::BTreeSet, process::Command};
 
 use crate::harness::{Daemon, Server, build_example, eventually, root};
@@ -80,13 +84,42 @@ fn the_readmes_handler_and_manifest_fit_together() {
     let package = read("price/Cargo.toml").replace("name = \"price\"", "name = \"readme-price\"");
     write("price/Cargo.toml", &package);
     let wit = root().join("wit");
-    let handler = readme_block("rust").replace("path: \"wit\"", &format!("path: {wit:?}"));
+    let handler = readme_block("rust handler").replace("path: \"wit\"", &format!("path: {wit:?}"));
     write("price/src/lib.rs", &handler);
     crate::harness::build(folder.path(), folder.path());
     std::fs::rename(folder.path().join("readme-price.wasm"), folder.path().join("price.wasm"))
         .unwrap();
 
-    write("pelton.toml", &readme_block("toml"));
+    write("pelton.toml", &readme_block("toml manifest"));
     let finished = crate::harness::verb(folder.path(), &["check"]);
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+}
+
+/// Every example with its test file.
+fn test_files() -> Vec<std::path::PathBuf> {
+    let examples = root().join("examples");
+    let subfolders = |folder: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    let top = subfolders(&examples);
+    let below = top.iter().flat_map(|folder| subfolders(folder));
+    let projects = top.iter().cloned().chain(below).filter(|it| it.join("pelton.toml").exists());
+    let test_file = |project: std::path::PathBuf| {
+        let files = std::fs::read_dir(&project).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = files.filter(|path| path.to_str().unwrap().ends_with(".test.toml"));
+        files.next().unwrap_or_else(|| panic!("{} has no test cases", project.display()))
+    };
+    projects.map(test_file).collect()
+}
+
+#[test]
+fn every_example_has_test_cases_that_can_be_read() {
+    let files = test_files();
+    assert!(files.len() >= 8, "{files:?}");
+    for path in files {
+        let file = pelton::cases::file::File::load(&path);
+        let file = file.unwrap_or_else(|problems| panic!("{}: {problems:?}", path.display()));
+        assert!(!file.cases.is_empty(), "{}", path.display());
+    }
 }

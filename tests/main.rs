@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod adapters;
 mod book;
 mod cases;
 mod chaos;
@@ -27,12 +28,17 @@ mod determinism;
 mod examples;
 mod faults;
 mod flow;
+mod grants;
 mod hostile;
 mod languages;
 mod local;
 mod misbehaviour;
 mod network;
+mod new;
 mod order;
+mod outbound;
+mod outbound_languages;
+mod pipe;
 mod pressure;
 mod reload;
 mod setup;
@@ -40,4 +46,5 @@ mod shutdown;
 mod sight;
 mod simulation;
 mod simulations;
+mod terminal;
 mod tidy;

@@ -12,16 +12,19 @@ const FLOORS: [&[&str]; 7] = [
     &["manifest"],
     &["broker", "plugin"],
     &["dispatch"],
-    &["host", "admin", "dead_letters"],
-    &["cases"],
+    &["host", "admin", "build", "dead_letters"],
+    &["cases", "templates"],
     &["cli", "main"],
 ];
 
 /// Crates that only some files may name: the crate, and how their paths begin.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("async_nats", &["broker/nats"]),
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("wasmtime_wasi_http", &["plugin"]),
+    ("hyper_util", &["plugin/outbound"]),
+    ("tokio_rustls", &["plugin/outbound"]),
     ("axum", &["admin"]),
     ("toml", &["manifest", "cases/file"]),
     ("clap", &["cli"]),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod build;
 mod capture;
 mod check;
 mod completions;
@@ -14,6 +15,8 @@ mod dlq;
 mod explain;
 mod inspect;
 mod logging;
+mod new;
+mod pipe;
 mod reload;
 mod reloads;
 mod report;
@@ -32,6 +35,8 @@ enum Exit {
     Failed,
     /// The manifest or the arguments are wrong: nothing was started.
     Usage,
+    /// It did its work, and not all of it was good: some events were not handled.
+    Incomplete,
 }
 
 /// Event processing for NATS with sandboxed WebAssembly handlers.
@@ -42,8 +47,11 @@ enum Exit {
     max_term_width = 100,
     after_help = "Exit codes: 0 it worked, 1 it failed, 2 the arguments or the manifest are wrong.\n\n\
         Examples:\n  \
+        pelton new hello --lang go   make a project to begin with\n  \
+        pelton build                 make the components of ./pelton.toml of their sources\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
+        pelton pipe < events.jsonl   run it on these events, without a server\n  \
         pelton reload                have the running host take a changed manifest\n  \
         pelton inspect price.wasm    what a component exports and needs\n  \
         pelton dlq list              what could not be handled\n  \
@@ -60,7 +68,10 @@ struct Cli {
 enum Verb {
     Run(run::Arguments),
     Reload(reload::Arguments),
+    New(new::Arguments),
+    Build(build::Arguments),
     Check(check::Arguments),
+    Pipe(pipe::Arguments),
     Test(test::Arguments),
     Capture(capture::Arguments),
     Inspect(inspect::Arguments),
@@ -89,7 +100,10 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Reload(arguments) => reload::run(arguments),
+        Verb::New(arguments) => new::run(arguments),
+        Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Pipe(arguments) => pipe::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
         Verb::Capture(arguments) => capture::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
@@ -115,6 +129,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => ExitCode::SUCCESS,
             Exit::Failed => ExitCode::from(1),
             Exit::Usage => ExitCode::from(2),
+            Exit::Incomplete => ExitCode::from(3),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
 pub use ask::{Asked, Errand, Refusal};
 pub use entry::Entry;
 pub use filter::Filter;
+pub use import::{Import, Imported};
 pub use page::{Page, Paging};
 pub use sweep::{Act, Outcome, Sweep};
 pub use waiting::{Batch, Settled, Waiting};
@@ -28,6 +29,7 @@ pub use waiting::{Batch, Settled, Waiting};
 mod ask;
 mod entry;
 mod filter;
+mod import;
 mod page;
 mod sweep;
 mod waiting;

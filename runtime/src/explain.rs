@@ -22,6 +22,10 @@ pub struct Page {
 pub enum Area {
     /// The manifest, as far as it can be read without a server.
     Manifest,
+    /// A file of test cases.
+    Cases,
+    /// The making of a component.
+    Build,
     /// A component's file.
     Component,
     /// The server, when the host starts, reloads or compares.
@@ -61,12 +65,16 @@ pub const PAGES: &[Page] = pages! {
         "bad-choice"
         "bad-config"
         "bad-duration"
+        "bad-folder"
+        "bad-glob"
         "bad-name"
+        "bad-origin"
         "bad-path"
         "bad-rate"
         "bad-size"
         "bad-subject"
         "bad-url"
+        "bad-variable"
         "duplicate"
         "empty"
         "file"
@@ -95,6 +103,31 @@ pub const PAGES: &[Page] = pages! {
         "unsupported"
         "work-queue"
         "wrong-type"
+    ;
+    Cases:
+        "bad-base64"
+        "bad-expression"
+        "bad-json"
+        "bad-line"
+        "bad-pointer"
+        "bad-time"
+        "no-cases"
+        "no-subject"
+        "test-file"
+        "two-ways"
+        "unknown-plugin"
+    ;
+    Build:
+        "build-contract"
+        "build-file"
+        "build-refused"
+        "build-sources"
+        "build-stopped"
+        "build-tool"
+        "project-exists"
+        "project-file"
+        "project-name"
+        "project-template"
     ;
     Component:
         "component-damaged"
@@ -186,6 +219,8 @@ impl Area {
     pub fn title(self) -> &'static str {
         match self {
             Area::Manifest => "In the manifest",
+            Area::Cases => "In test cases",
+            Area::Build => "When making and building projects",
             Area::Component => "In a component",
             Area::Server => "At the start, with the server",
             Area::Run => "In the run of a handler",

@@ -20,6 +20,8 @@ pub mod plugin;
 pub mod dispatch;
 
 pub mod admin;
+pub mod build;
 pub mod cases;
 pub mod dead_letters;
 pub mod host;
+pub mod templates;

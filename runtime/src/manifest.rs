@@ -8,29 +8,39 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use crate::subject::{self, Pattern};
 
+mod build;
 mod check;
 mod defaults;
 mod environment;
 mod glimpse;
+mod grants;
 mod load;
+mod origin;
 pub(crate) mod problem;
 pub(crate) mod raw;
 pub(crate) mod reader;
+mod reference;
 mod schema;
 pub(crate) mod source;
 pub(crate) mod suggest;
 pub(crate) mod value;
 
+pub use build::{Build, Command, Language, files_with};
 pub use check::{Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
+pub use grants::{Folder, Grants, Http, Variable};
 pub use load::{FILE_NAME, default_path};
+pub use origin::{Origin, Server};
 pub use problem::{Look, Problem, Problems};
+pub use reference::reference;
 pub use schema::schema;
 
 /// A valid manifest. Paths are absolute or relative to the working folder.
 #[derive(Debug, Clone)]
 pub struct Manifest {
+    /// Its own folder, where relative paths in it begin; `.` at least.
+    pub folder: PathBuf,
     /// `[host]`
     pub host: Host,
     /// `[nats]`
@@ -43,6 +53,9 @@ pub struct Manifest {
     pub streams: BTreeMap<String, Stream>,
     /// `[plugins.<name>]`
     pub plugins: BTreeMap<String, Plugin>,
+    /// `[plugins.<name>.build]`, or what was found by rule; plugins without
+    /// sources are not in it.
+    pub builds: BTreeMap<String, Build>,
     /// Where each key stands, for problems that are found with the server's help.
     source: source::Source,
 }
@@ -216,6 +229,8 @@ pub struct Plugin {
     pub publish: Vec<Pattern>,
     /// What it may publish over core NATS, at most once.
     pub publish_core: Vec<Pattern>,
+    /// What it may ask on while it runs. Default: nothing.
+    pub request: Vec<Pattern>,
     /// What makes events belong together that have to be handled in the order
     /// of the stream; `None`: no order.
     pub order_by: Option<OrderBy>,
@@ -252,6 +267,8 @@ pub struct Plugin {
     pub limits: Limits,
     /// What the guest reads through `config`.
     pub config: BTreeMap<String, String>,
+    /// What it may reach outside its sandbox.
+    pub grants: Grants,
 }
 
 /// Where an event carries its key. Events of one key run one after the other,
@@ -348,6 +365,8 @@ pub struct Limits {
     pub outputs: usize,
     /// Bytes of all outputs together: subjects, headers, payloads. Default 8 MiB.
     pub output_bytes: u64,
+    /// Number of requests. Default 100.
+    pub requests: u32,
     /// Lines to the log. Default 100.
     pub log_lines: u32,
     /// Bytes to the log. Default 64 KiB.
@@ -375,6 +394,23 @@ pub enum Start {
 }
 
 impl DeadLetters {
+    /// The stream of the dead letters. They are kept by limits only: somebody has
+    /// to be able to read one twice.
+    pub fn letters_settings(&self) -> Stream {
+        Stream {
+            subjects: Pattern::parse(&format!("{}.>", self.prefix)).into_iter().collect(),
+            retention: Retention::Limits,
+            storage: Storage::File,
+            replicas: self.replicas,
+            max_age: Some(self.max_age),
+            max_bytes: Some(self.max_bytes),
+            max_messages: None,
+            max_message_size: None,
+            discard: Discard::Old,
+            duplicate_window: defaults::DEAD_LETTER_WINDOW.min(self.max_age),
+        }
+    }
+
     /// The work queue of requests to run dead letters again. Nothing is ever
     /// removed from it but what was handled.
     pub fn replays_settings(&self) -> Stream {

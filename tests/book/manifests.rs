@@ -1,32 +1,38 @@
 //! Every manifest in the book is read by the real reader.
 
+use std::path::Path;
+
 use pelton::{
+    cases::file::File,
     explain::{self, Area},
     manifest::{Environment, Look, Manifest, Problem, Problems},
 };
 
 use super::{Block, Page, pages};
 
-/// Reads a block as a manifest beside which all components lie that it names,
-/// but for those below `build/`.
+/// Reads a block as a manifest beside which all files and folders lie that it
+/// names, but for those below `build/`.
 fn read(block: &Block) -> Result<Manifest, Problems> {
     let folder = tempfile::tempdir().unwrap();
-    for (_, rest) in block
-        .text
-        .match_indices("component = \"")
-        .map(|(at, key)| block.text[at..].split_at(key.len()))
-    {
-        let Some((file, _)) = rest.split_once('"') else { continue };
-        if !file.starts_with("build/") && !file.contains(['\\', ':']) {
-            let file = folder.path().join(file);
+    for path in named(&block.text, "component = \"").chain(named(&block.text, "from-file = \"")) {
+        if !path.starts_with("build/") && !path.contains(['\\', ':']) {
+            let file = folder.path().join(path);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, "").unwrap();
+            std::fs::write(file, "x").unwrap();
         }
     }
-    let variables = [("NATS_PASSWORD", "x"), ("NATS_TOKEN", "x"), ("PRICE_API_TOKEN", "x")];
+    for path in named(&block.text, "host = \"./").chain(named(&block.text, "\" = \"./")) {
+        std::fs::create_dir_all(folder.path().join(path)).unwrap();
+    }
+    let variables = ["NATS_PASSWORD", "NATS_TOKEN", "API_TOKEN"].map(|name| (name, "x"));
     let file = folder.path().join("pelton.toml");
     std::fs::write(&file, &block.text).unwrap();
     Manifest::load(&file, &Environment::fixed(variables), |_| Ok(()))
+}
+
+/// What stands in quotes after `before`.
+fn named<'t>(text: &'t str, before: &'t str) -> impl Iterator<Item = &'t str> {
+    text.split(before).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0))
 }
 
 #[test]
@@ -46,6 +52,28 @@ fn every_bad_manifest_is_refused_with_the_code_of_its_page() {
             let Err(problems) = read(&block) else { panic!("{}: it is accepted", block.place) };
             let mut kinds: Vec<_> = problems.iter().map(Problem::kind).collect();
             kinds.dedup();
+            assert_eq!(kinds, page.code().as_slice(), "{}", block.place);
+        }
+    }
+}
+
+#[test]
+fn every_test_file_in_the_book_is_accepted() {
+    for block in pages().iter().flat_map(Page::blocks).filter(|block| block.is("toml", "test")) {
+        if let Err(problems) = File::parse(Path::new("orders.test.toml"), &block.text) {
+            panic!("{}:\n{}", block.place, problems.render(Look::Plain));
+        }
+    }
+}
+
+#[test]
+fn every_bad_test_file_is_refused_with_the_code_of_its_page() {
+    for page in pages() {
+        for block in page.blocks().into_iter().filter(|block| block.is("toml", "bad-test")) {
+            let Err(problems) = File::parse(Path::new("orders.test.toml"), &block.text) else {
+                panic!("{}: it is accepted", block.place)
+            };
+            let kinds: Vec<_> = problems.iter().map(Problem::kind).collect();
             assert_eq!(kinds, page.code().as_slice(), "{}", block.place);
         }
     }

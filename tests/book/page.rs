@@ -74,6 +74,13 @@ impl Page {
             text: String::new(),
         }
     }
+
+    /// Where its links lead: `(text, target)`, without those inside of blocks.
+    pub fn links(&self) -> Vec<String> {
+        let outside = self.text.split("```").step_by(2);
+        let targets = outside.flat_map(|text| text.split("](").skip(1));
+        targets.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+    }
 }
 
 impl Block {

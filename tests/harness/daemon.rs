@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use tokio::{
@@ -12,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{eventually, root};
+use super::{PATIENCE, eventually, eventually_within, root};
 
 pub struct Daemon {
     process: Child,
@@ -37,7 +38,10 @@ pub fn binary() -> PathBuf {
 
 /// `pelton` with a compile cache that the tests share.
 pub fn pelton() -> Command {
-    let mut command = Command::new(binary());
+    with_cache(Command::new(binary()))
+}
+
+fn with_cache(mut command: Command) -> Command {
     command
         .env("XDG_CACHE_HOME", root().join("target/test-cache"))
         .env_remove("RUST_LOG")
@@ -57,12 +61,36 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Finished {
     }
 }
 
+/// `pelton` on a terminal of its own, 100 columns wide, where Ctrl-C is what it
+/// is to a user. What it prints is piped.
+pub fn on_terminal(folder: &Path, arguments: &[&str]) -> Child {
+    const TERMINAL: &str = "import os, pty, sys\n\
+        sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])) % 256)";
+    let shell = ["sh", "-c", "stty cols 100 rows 30; exec \"$@\"", "sh"];
+    with_cache(Command::new("python3"))
+        .args(["-c", TERMINAL])
+        .args(shell)
+        .arg(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start python3")
+}
+
 impl Daemon {
     /// `pelton run` in `folder`, with its log in a file there.
     pub fn launch(folder: &Path, arguments: &[&str]) -> Daemon {
+        Daemon::launch_with(folder, arguments, &[])
+    }
+
+    /// The same with these environment variables.
+    pub fn launch_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Daemon {
         let log = tempfile::Builder::new().prefix("log-").tempfile_in(folder).unwrap();
         let (file, log) = log.keep().unwrap();
-        let process = spawn(folder, arguments, file);
+        let process = spawn(folder, arguments, variables, file);
         Daemon { process, log }
     }
 
@@ -72,7 +100,16 @@ impl Daemon {
 
     /// Waits until the daemon says that it is ready.
     pub async fn ready(&mut self) {
-        eventually("the daemon is ready", async || {
+        self.ready_within(PATIENCE).await;
+    }
+
+    /// The same for components that take minutes to compile, the first time.
+    pub async fn compiled(&mut self) {
+        self.ready_within(10 * PATIENCE).await;
+    }
+
+    async fn ready_within(&mut self, patience: Duration) {
+        eventually_within(patience, "the daemon is ready", async || {
             assert!(self.is_running(), "the daemon ended by itself");
             self.get("/readyz").await.filter(|(status, _)| *status == 200)
         })
@@ -176,10 +213,11 @@ impl Daemon {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[&str], log: File) -> Child {
+fn spawn(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], log: File) -> Child {
     pelton()
         .args(["--log-format", "json", "run", "--admin", "127.0.0.1:0"])
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

@@ -1,11 +1,12 @@
 //! A server, a project and a daemon for each test, gone when dropped.
 
-pub use daemon::{Daemon, Finished, pelton, run as verb};
+pub use daemon::{Daemon, Finished, on_terminal, pelton, run as verb};
 pub use guests::{build, build_example, guest, language_path};
 pub use oracle::{Account, events};
 pub use project::{Project, plugin_table};
 pub use proxy::{Direction, Network, Proxy};
 pub use server::{Server, Stored};
+pub use web::Web;
 
 mod daemon;
 mod guests;
@@ -13,6 +14,7 @@ mod oracle;
 mod project;
 mod proxy;
 mod server;
+mod web;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -28,13 +30,22 @@ pub fn root() -> PathBuf {
 }
 
 /// Polls `condition` until it gives a value; a test never sleeps for luck.
-pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, condition).await
+}
+
+/// The same with another patience.
+pub async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }

@@ -58,6 +58,14 @@ impl Project {
         daemon
     }
 
+    /// Starts a daemon with these environment variables and waits until it is ready.
+    pub async fn run_with(&self, server: &Server, variables: &[(&str, &str)]) -> Daemon {
+        let url = server.url();
+        let mut daemon = Daemon::launch_with(self.folder.path(), &["--nats-url", &url], variables);
+        daemon.ready().await;
+        daemon
+    }
+
     /// Starts a daemon that reaches its server at `url`, and waits until it is ready.
     pub async fn run_at(&self, url: &str) -> Daemon {
         let mut daemon = Daemon::launch(self.folder.path(), &["--nats-url", url]);

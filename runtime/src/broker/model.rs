@@ -40,12 +40,14 @@ use super::{
 };
 use crate::{
     broker,
+    event::{Reply, Request, RequestError},
     manifest::{self, Start},
 };
 
 mod consumer;
 mod delivery;
 mod fleeting;
+mod inbox;
 mod lease;
 mod offer;
 mod replays;
@@ -329,6 +331,10 @@ impl broker::Broker for Broker {
             detail: "none in time".to_owned(),
         };
         self.answered(sent).await.unwrap_or_else(|| Err(unknown()))
+    }
+
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        self.await_answers(request).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {

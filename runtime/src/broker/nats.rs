@@ -38,7 +38,10 @@ pub use self::{
     stream::StreamFacts,
 };
 use super::{From, Message, PublishError, Published, SetupError, Subscription};
-use crate::manifest;
+use crate::{
+    event::{Reply, Request, RequestError},
+    manifest,
+};
 
 mod api;
 mod bucket;
@@ -59,6 +62,7 @@ mod readers;
 mod reading;
 mod regain;
 mod replays;
+mod request;
 mod revive;
 mod status;
 mod stored;
@@ -275,6 +279,10 @@ impl super::Broker for Broker {
 
     async fn publish(&self, message: &Message) -> Result<Published, PublishError> {
         self.publish_message(message).await
+    }
+
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        self.await_answers(request).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {

@@ -134,7 +134,7 @@ fn no_tables(_: &str) -> Vec<String> {
 }
 
 fn no_cases() -> Problem {
-    Problem::new("test-case", "the file has no cases: there is nothing to test").help(
+    Problem::new("no-cases", "the file has no cases: there is nothing to test").help(
         "add one, for example:\n\
          [[case]]\n\
          name = \"an order is priced\"\n\
@@ -236,7 +236,7 @@ fn expected<'t>(
         (Some(_), Some(_)) => {
             let key = |key: &str| join(&node.path, key);
             table.report().add(
-                Problem::new("test-case", "a case has either `expect` or `snapshot`")
+                Problem::new("two-ways", "a case has either `expect` or `snapshot`")
                     .label(Target::Key(key("snapshot")), "all outputs, as they were")
                     .label(Target::Key(key("expect")), "each output by itself")
                     .help("remove one of the two; a line of `expect` can have a `snapshot` of its own"),

@@ -70,13 +70,13 @@ fn unknown(path: &str, name: &str, manifest: &Manifest) -> Problem {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("its plugins are: {}", names.join(", ")),
     };
-    Problem::new("test-case", format!("the manifest has no plugin {}", quoted(name)))
+    Problem::new("unknown-plugin", format!("the manifest has no plugin {}", quoted(name)))
         .label(Target::Value(path.to_owned()), "not known there")
         .help(help)
 }
 
 fn no_subject(path: &str, index: usize) -> Problem {
-    Problem::new("test-case", format!("event {} of the case has no subject", index + 1))
+    Problem::new("no-subject", format!("event {} of the case has no subject", index + 1))
         .label(Target::Key(format!("{path}.event")), "")
         .label(Target::Key(format!("{path}.events[{index}]")), "")
         .help(

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, stderr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::Args;
 use pelton::{
     host::{self, Finding, Mode, Provision, Unreachable},
-    manifest::{Environment, Look, Manifest, Problem, Problems, Unusable},
+    manifest::{Environment, Look, Manifest, Problem, Problems},
     plugin,
 };
 
@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
-    report::text(&summary(&manifest, &arguments))?;
+    report::text(&(summary(&manifest, &arguments) + &notes(&manifest)))?;
     Ok(Exit::Ok)
 }
 
@@ -75,20 +75,26 @@ impl Source {
     /// be there.
     pub fn load_settings(path: PathBuf, nats_url: Vec<String>) -> Option<Manifest> {
         let source = Source { manifest: path, nats_url };
-        source.read_with(look(), |_| Ok(())).inspect_err(|problems| report::note(problems)).ok()
+        let loaded = Manifest::load_unbuilt(&source.manifest, &Environment::process());
+        source.complete(look(), loaded).inspect_err(|problems| report::note(problems)).ok()
+    }
+
+    /// The manifest at `path`, for a verb that runs its components and needs no
+    /// server; `None` after its problems have been printed.
+    pub fn load_components(path: PathBuf) -> Option<Manifest> {
+        let environment = Environment::process().without_server();
+        let loaded = Manifest::load(&path, &environment, plugin::check_component);
+        loaded.inspect_err(|problems| report::note(&problems.render(look()))).ok()
     }
 
     /// The manifest, complete and valid, or its problems, for people.
     pub fn read(&self, look: Look) -> Result<Manifest, String> {
-        self.read_with(look, plugin::check_component)
+        let environment = Environment::process();
+        let loaded = Manifest::load(&self.manifest, &environment, plugin::check_component);
+        self.complete(look, loaded)
     }
 
-    fn read_with(
-        &self,
-        look: Look,
-        check_component: impl Fn(&Path) -> Result<(), Unusable>,
-    ) -> Result<Manifest, String> {
-        let loaded = Manifest::load(&self.manifest, &Environment::process(), check_component);
+    fn complete(&self, look: Look, loaded: Result<Manifest, Problems>) -> Result<Manifest, String> {
         let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
         if !self.nats_url.is_empty() {
             let replaced = manifest.override_url(&self.nats_url.join(","));
@@ -107,7 +113,7 @@ pub fn findings(manifest: &Manifest, findings: Vec<Finding>, look: Look) -> Stri
 }
 
 /// The problems, and how to read more about them.
-fn explained(problems: &Problems, look: Look) -> String {
+pub fn explained(problems: &Problems, look: Look) -> String {
     let codes: BTreeSet<_> = problems.iter().map(Problem::kind).collect();
     let codes: Vec<_> = codes.into_iter().collect();
     format!("{}more about each: pelton explain {}\n", problems.render(look), codes.join(" "))
@@ -123,10 +129,28 @@ fn summary(manifest: &Manifest, arguments: &Arguments) -> String {
     let n_plugins = manifest.plugins.len();
     let plugins = if n_plugins == 1 { "plugin" } else { "plugins" };
     let compared = if arguments.connect { "; the server agrees" } else { "" };
-    format!(
-        "{}: {n_plugins} {plugins}, no problems{compared}\n",
-        arguments.manifest.manifest.display()
-    )
+    let path = arguments.manifest.manifest.display();
+    let mut text = format!("{path}: {n_plugins} {plugins}, no problems{compared}\n");
+    for (name, plugin) in &manifest.plugins {
+        if let Some(contract) = plugin::foreign_contract(&plugin.component) {
+            text += &format!(
+                "  {name} speaks {contract}: what it publishes leaves after it has returned\n"
+            );
+        }
+    }
+    text
+}
+
+/// Grants that are missing or idle, a line each.
+fn notes(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    for (name, spec) in &manifest.plugins {
+        // A component that cannot be read was a problem before.
+        for note in plugin::notes(&spec.component, &spec.grants).unwrap_or_default() {
+            text.push_str(&format!("note: `plugins.{name}` {note}\n"));
+        }
+    }
+    text
 }
 
 /// How problems are printed where this process was started.

@@ -19,6 +19,7 @@ mod choice;
 mod drop;
 mod export;
 mod history;
+mod import;
 mod list;
 mod look;
 mod payload;
@@ -39,6 +40,7 @@ mod show;
     pelton dlq replay 42                               run it again, after the fix\n  \
     pelton dlq replay --plugin price --reason trap     run many again\n  \
     pelton dlq export --output letters.jsonl           keep a copy\n  \
+    pelton dlq import letters.jsonl                    bring it back\n  \
     pelton dlq drop --older-than 14d                   remove what nobody needs")]
 pub struct Arguments {
     #[command(subcommand)]
@@ -52,6 +54,7 @@ enum Verb {
     Replay(replay::Arguments),
     Drop(drop::Arguments),
     Export(export::Arguments),
+    Import(import::Arguments),
 }
 
 /// Which host's dead letters, and where. A flag, since numbers are what these
@@ -82,6 +85,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             Verb::Replay(arguments) => replay::run(arguments).await,
             Verb::Drop(arguments) => drop::run(arguments).await,
             Verb::Export(arguments) => export::run(arguments).await,
+            Verb::Import(arguments) => import::run(arguments).await,
         }
     })
 }

@@ -50,6 +50,9 @@ fn as_text(path: &Path, inspection: &Inspection) -> anyhow::Result<String> {
     writeln!(text, "{}", path.display())?;
     let contract = inspection.contract.as_deref().unwrap_or("none: it cannot be a plugin");
     writeln!(text, "  contract  {contract}")?;
+    for other in &inspection.other_contracts {
+        writeln!(text, "            {other}, too, which does not count: the first does")?;
+    }
     writeln!(text, "  size      {}", ByteSize(inspection.size))?;
     writeln!(text, "  digest    sha256:{}", inspection.digest)?;
     for producer in &inspection.producers {
@@ -89,20 +92,32 @@ fn section<'a>(
 fn says(access: Access) -> &'static str {
     match access {
         Access::Served => "open to every plugin",
+        Access::Granted("dirs") => "only the folders granted by `dirs`",
+        Access::Granted("http") => "only the servers granted by `http`",
+        Access::Granted(_) => "only what the manifest grants",
         Access::Denied => "answers that there is nothing: not granted in this version",
         Access::Unknown => "unknown: the component cannot be loaded",
     }
 }
 
-fn grants(inspection: &Inspection) -> &'static str {
+fn grants(inspection: &Inspection) -> String {
     let any = |access| inspection.imports.iter().any(|import| import.access == access);
-    match (inspection.contract.is_some(), any(Access::Unknown), any(Access::Denied)) {
-        (false, _, _) => "  it cannot be used: it does not export pelton:events/handler@0.1.0",
-        (_, true, _) => "  it cannot be used: the host does not serve all that it imports",
-        (_, _, true) => {
-            "  nothing to grant: what is denied above is linked and answers with errors"
-        }
-        (_, _, false) => "  nothing to grant",
+    if inspection.contract.is_none() {
+        return "  it cannot be used: it exports no handler that is served".to_owned();
+    }
+    if any(Access::Unknown) {
+        return "  it cannot be used: the host does not serve all that it imports".to_owned();
+    }
+    let examples = [
+        (any(Access::Granted("http")), "http = [\"https://api.example.com\"]", "to send requests"),
+        (any(Access::Granted("dirs")), "dirs = { \"/data\" = \"./data\" }", "to read files"),
+    ];
+    let needed = examples.iter().filter(|(imported, ..)| *imported);
+    let lines: Vec<_> =
+        needed.map(|(_, line, purpose)| format!("  {line:<44} {purpose}, if it does")).collect();
+    match lines.is_empty() {
+        true => "  nothing to grant".to_owned(),
+        false => lines.join("\n"),
     }
 }
 
@@ -118,6 +133,7 @@ fn as_json(inspection: &Inspection) -> serde_json::Value {
     });
     serde_json::json!({
         "contract": inspection.contract,
+        "other-contracts": inspection.other_contracts,
         "size": inspection.size,
         "digest": format!("sha256:{}", inspection.digest),
         "exports": inspection.exports,

@@ -8,6 +8,7 @@ use pelton::{
     broker::SetupError,
     explain::Coded,
     plugin::{ComponentizeError, EngineError, LoadError},
+    templates::NewError,
 };
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -43,6 +44,7 @@ fn code(error: &anyhow::Error) -> Option<&'static str> {
     let coded = error.downcast_ref::<Coded>().map(|error| error.code);
     coded
         .or_else(|| error.downcast_ref::<SetupError>().map(|error| error.code))
+        .or_else(|| error.downcast_ref::<NewError>().map(NewError::code))
         .or_else(|| error.downcast_ref::<LoadError>().map(LoadError::code))
         .or_else(|| error.downcast_ref::<EngineError>().map(|_| "sandbox"))
         .or_else(|| error.downcast_ref::<ComponentizeError>().map(|_| "componentize"))

@@ -1,4 +1,5 @@
-//! Notices when the manifest or one of its components changes on disk.
+//! Notices when the manifest, one of its components or a file with a secret
+//! changes on disk.
 //!
 //! A notification is only a hint to look: what counts is whether a file is
 //! another than before. So editors that rename, links that are turned, other
@@ -55,7 +56,9 @@ impl Snapshot {
     /// be read, the manifest itself and the files of `before`.
     pub fn take(path: &Path, before: &Snapshot) -> Snapshot {
         let mut files: BTreeSet<PathBuf> = match Glimpse::of(path) {
-            Ok(glimpse) => glimpse.components.into_iter().chain([glimpse.file]).collect(),
+            Ok(Glimpse { components, secrets, file, .. }) => {
+                components.into_iter().chain(secrets).chain([file]).collect()
+            }
             Err(_) => before.0.iter().map(|(file, _)| file.clone()).collect(),
         };
         if files.is_empty() {

@@ -199,7 +199,7 @@ impl DeadLetters {
     }
 
     /// Publishes under the same id until it is stored, some times.
-    async fn store(
+    pub(super) async fn store(
         &self,
         message: &Message,
     ) -> Result<Result<(Published, u64), Refusal>, SetupError> {

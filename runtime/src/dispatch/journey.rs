@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Dispatcher, Failure, Tally, Verdict,
     lanes::{Place, Turn},
-    now_ms,
+    now_ms, requests,
 };
 use crate::{
     broker::{Broker, DecodeError, Delivery, Note, Source},
@@ -196,7 +196,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             called.as_ref().map_or_else(Failure::showing, |_| super::breaker::Showing::Works),
         );
         let run = self.plan.run(event);
-        let messages = self.plan.publishing.messages(event, called?, &run)?;
+        let redact = |text: &str| self.handler.redact(text);
+        let messages = self.plan.publishing.messages(event, called?, &run, &redact)?;
         let unanswered = self.publish(messages, Tally::Outputs).await?;
         // Room is for work: a wait for a stream that is full or away must not
         // keep the other plugins from theirs.
@@ -209,7 +210,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     async fn call(&self, event: &Event) -> Result<Vec<Output>, Failure> {
         let started = Instant::now();
-        let outcome = self.handler.handle(event).await;
+        let requests = requests::leave(&self.broker, &self.plan, event);
+        let outcome = self.handler.handle_asking(event, requests).await;
         self.metrics.handler_seconds.record(started.elapsed());
         Ok(outcome?)
     }

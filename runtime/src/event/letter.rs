@@ -16,6 +16,7 @@ pub use text::{one_line, percent_decoded, percent_encoded};
 
 mod attempt;
 mod text;
+mod written;
 
 /// The first part of the names of the headers with facts.
 const FACT: &str = "Pelton-Dlq-";

@@ -12,17 +12,13 @@ use crate::{
     broker::{SetupError, nats::Broker, nats::StreamFacts},
     dispatch::{Keeper, Publishing, Rule},
     host::plan,
-    manifest::{DeadLetters, Discard, Manifest, Plugin, Retention, Storage, Stream},
+    manifest::{Manifest, Plugin, Retention, Stream},
     subject::Pattern,
 };
 
 mod assumed;
 
 pub(super) use assumed::ELSEWHERE;
-
-/// How long a dead letter's id is remembered: a host that ends between storing
-/// it and saying so stores it again within the ack wait.
-const DEAD_LETTER_WINDOW: Duration = Duration::from_secs(600);
 
 /// Something on the server, or a component, that is not as the manifest needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +103,7 @@ impl Provision {
     pub(super) fn assumed(manifest: &Manifest) -> (Provision, BTreeMap<String, Stream>) {
         let mut streams = assumed::streams(manifest);
         let letters = &manifest.dead_letters;
-        streams.insert(letters.stream.clone(), assumed::unlimited(dead_letters(letters)));
+        streams.insert(letters.stream.clone(), assumed::unlimited(letters.letters_settings()));
         let facts = streams.iter();
         let facts = facts.map(|(name, stream)| (name.clone(), StreamFacts::planned(stream)));
         let provision = Provision {
@@ -181,7 +177,7 @@ impl Survey<'_> {
         }
         let letters = &self.manifest.dead_letters;
         let key = "dead-letters".to_owned();
-        self.declared(&letters.stream, &dead_letters(letters), key.clone()).await;
+        self.declared(&letters.stream, &letters.letters_settings(), key.clone()).await;
         self.declared(&letters.replays, &letters.replays_settings(), key).await;
         // No output goes there.
         self.found.streams.remove(&letters.replays);
@@ -318,23 +314,6 @@ fn unfit(facts: &StreamFacts, budget: Duration) -> Option<(&'static str, String)
 
 fn needs_jetstream(manifest: &Manifest) -> bool {
     !manifest.streams.is_empty() || manifest.plugins.values().any(|spec| spec.stream.is_some())
-}
-
-/// The stream of the dead letters. They are kept by limits only: somebody has
-/// to be able to read one twice.
-fn dead_letters(dead_letters: &DeadLetters) -> Stream {
-    Stream {
-        subjects: Pattern::parse(&format!("{}.>", dead_letters.prefix)).into_iter().collect(),
-        retention: Retention::Limits,
-        storage: Storage::File,
-        replicas: dead_letters.replicas,
-        max_age: Some(dead_letters.max_age),
-        max_bytes: Some(dead_letters.max_bytes),
-        max_messages: None,
-        max_message_size: None,
-        discard: Discard::Old,
-        duplicate_window: DEAD_LETTER_WINDOW.min(dead_letters.max_age),
-    }
 }
 
 fn list(patterns: &[Pattern]) -> String {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Admin, DeadLetters, Host, Manifest, Stream, defaults,
+    Admin, DeadLetters, Host, Manifest, Stream, build, defaults,
     environment::Environment,
     problem::Problem,
     raw,
@@ -22,6 +22,7 @@ use super::{
 };
 
 mod flow;
+mod grants;
 mod loops;
 mod nats;
 mod plugin;
@@ -40,6 +41,8 @@ pub struct Surroundings<'a> {
     pub environment: &'a Environment,
     /// Says what is wrong with a component.
     pub check_component: &'a dyn Fn(&Path) -> Result<(), Unusable>,
+    /// Whether a component that is not there is a problem.
+    pub needs_components: bool,
 }
 
 /// Why a component cannot be a plugin.
@@ -67,12 +70,17 @@ pub fn manifest(
     report: &mut Report,
 ) -> Manifest {
     let host = host(document.host.unwrap_or_default(), surroundings);
+    let nats = document.nats.filter(|_| surroundings.environment.has_server());
+    let folder = surroundings.resolve(Path::new(".")).components().collect::<PathBuf>();
+    let builds = build::builds(&folder, document.plugins.as_ref());
     let manifest = Manifest {
-        nats: nats::nats(document.nats.unwrap_or_default(), surroundings, report),
+        folder,
+        nats: nats::nats(nats.unwrap_or_default(), surroundings, report),
         admin: document.admin.and_then(|admin| Some(Admin { listen: admin.listen? })),
         dead_letters: dead_letters(document.dead_letters.unwrap_or_default(), &host),
         streams: streams(document.streams.unwrap_or_default(), report),
-        plugins: plugin::plugins(document.plugins, surroundings, report),
+        plugins: plugin::plugins(document.plugins, &builds, surroundings, report),
+        builds,
         host,
         source: source.clone(),
     };

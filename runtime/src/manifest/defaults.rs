@@ -25,6 +25,9 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 pub const DEAD_LETTERS_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// `[dead-letters] max-bytes`
 pub const DEAD_LETTERS_MAX_BYTES: u64 = GIB;
+/// How long a dead letter's id is remembered: a host that ends between storing
+/// it and saying so stores it again within the ack wait.
+pub const DEAD_LETTER_WINDOW: Duration = Duration::from_secs(600);
 /// `replicas` of all streams
 pub const REPLICAS: u64 = 1;
 /// `[streams.<name>] duplicate-window`
@@ -63,10 +66,24 @@ pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(5);
 pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(60);
 /// `[plugins.<name>.breaker] probes`
 pub const BREAKER_PROBES: u64 = 3;
+/// `[plugins.<name>.http-options] connect-timeout`
+pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// `[plugins.<name>.http-options] timeout`
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+/// `[plugins.<name>.http-options] header-bytes`
+pub const HTTP_HEADER_BYTES: u64 = 64 * KIB;
+/// `[plugins.<name>.http-options] request-bytes` and `response-bytes`
+pub const HTTP_BODY_BYTES: u64 = 8 * MIB;
+/// `[plugins.<name>.http-options] requests`
+pub const HTTP_REQUESTS: u64 = 16;
+/// `[plugins.<name>.http-options] concurrency`
+pub const HTTP_CONCURRENCY: u64 = 256;
 /// `[plugins.<name>.limits] outputs`
 pub const OUTPUTS: u64 = 1_000;
 /// `[plugins.<name>.limits] output-bytes`
 pub const OUTPUT_BYTES: u64 = 8 * MIB;
+/// `[plugins.<name>.limits] requests`
+pub const REQUESTS: u64 = 100;
 /// `[plugins.<name>.limits] log-lines`
 pub const LOG_LINES: u64 = 100;
 /// `[plugins.<name>.limits] log-bytes`

@@ -23,6 +23,8 @@ pub struct Glimpse {
     pub admin: Option<SocketAddr>,
     /// The component files of all plugins.
     pub components: Vec<PathBuf>,
+    /// The files that plugins have secrets in.
+    pub secrets: Vec<PathBuf>,
 }
 
 impl Glimpse {
@@ -41,9 +43,13 @@ impl Glimpse {
         // Whoever loads the manifest is told what is wrong with it.
         let document = raw::Document::read(&document, &mut Report::default());
         let base = file.parent().map(Path::to_owned).unwrap_or_default();
-        let plugins = document.plugins.unwrap_or_default().into_values();
-        let components = plugins.filter_map(|plugin| Some(base.join(plugin.component?.0)));
+        let plugins: Vec<_> = document.plugins.unwrap_or_default().into_values().collect();
+        let secrets = plugins.iter().flat_map(raw::Plugin::secret_files).map(|it| base.join(&it.0));
+        let secrets = secrets.collect();
+        let components =
+            plugins.into_iter().filter_map(|plugin| Some(base.join(plugin.component?.0)));
         Ok(Glimpse {
+            secrets,
             admin: document.admin.and_then(|admin| admin.listen),
             components: components.collect(),
             file,

@@ -34,6 +34,23 @@ impl Manifest {
         environment: &Environment,
         check_component: impl Fn(&Path) -> Result<(), Unusable>,
     ) -> Result<Manifest, Problems> {
+        Manifest::load_with(path, environment, (&check_component, true))
+    }
+
+    /// As [`Manifest::load`], but the components need not be there yet, and are
+    /// not looked at.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_unbuilt(path: &Path, environment: &Environment) -> Result<Manifest, Problems> {
+        Manifest::load_with(path, environment, (&|_| Ok(()), false))
+    }
+
+    fn load_with(
+        path: &Path,
+        environment: &Environment,
+        (check_component, needs_components): (&dyn Fn(&Path) -> Result<(), Unusable>, bool),
+    ) -> Result<Manifest, Problems> {
         let path = file(path);
         let name = path.display().to_string();
         let bytes = read(&path).map_err(|problem| alone(&name, problem))?;
@@ -41,7 +58,7 @@ impl Manifest {
         Manifest::parse(
             &bytes,
             &name,
-            &Surroundings { base: &base, environment, check_component: &check_component },
+            &Surroundings { base: &base, environment, check_component, needs_components },
         )
     }
 

@@ -15,11 +15,16 @@ use super::{
     value::{self, File, Name, Size, Time},
 };
 
+pub mod build;
 pub mod flow;
+pub mod grants;
+pub mod http;
 pub mod plugin;
 pub mod stream;
 
+pub use build::Build;
 pub use flow::{Breaker, BreakerOrNot};
+pub use http::HttpOptions;
 pub use plugin::{Limits, Plugin, Retry};
 pub use stream::{DeadLetters, Stream};
 
@@ -381,8 +386,13 @@ fn secret(node: &Node<'_>, report: &mut Report) -> Option<Secret> {
         report.add(node.problem("inline-secret", message).help(help));
         return None;
     }
+    place(node, &help, report)
+}
+
+/// Reads where a secret is.
+fn place(node: &Node<'_>, help: &str, report: &mut Report) -> Option<Secret> {
     if !node.value.is_table() {
-        report.add(node.wrong_type("a table that says where the secret is", &help));
+        report.add(node.wrong_type("a table that says where the secret is", help));
         return None;
     }
     let (from_env, from_file) = node.table(report, |table| {

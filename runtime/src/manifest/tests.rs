@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -67,9 +68,13 @@ stream = "ORDERS"
 subscribe = ["orders.created"]
 publish = ["orders.priced", "audit.>"]
 publish-core = ["ticks.>"]
+request = ["rpc.>"]
 concurrency = 64
 timeout = "2s"
 memory = "128MiB"
+env = { MODE = "live", PORT = 8080, TOKEN = { from-env = "NATS_PASSWORD" } }
+dirs = { "/data" = "files", "/out" = { host = "files", read-only = false } }
+http = ["https://api.example.com:443", "http://127.0.0.1:8080"]
 isolation = { reuse = 1000 }
 rate = "500/s"
 ack-wait = "20s"
@@ -77,6 +82,16 @@ ack = "confirmed"
 start = "new"
 allow-loop = true
 deterministic = true
+
+[plugins.price.http-options]
+connect-timeout = "1s"
+timeout = "10s"
+header-bytes = "16KiB"
+request-bytes = "1MiB"
+response-bytes = "2MiB"
+requests = 4
+concurrency = 32
+idempotency-key = false
 
 [plugins.price.retry]
 attempts = 10
@@ -97,6 +112,7 @@ cpu = "500ms"
 outputs = 10
 output-bytes = "1MiB"
 log-lines = 20
+requests = 7
 log-bytes = "16KiB"
 
 [plugins.price.config]
@@ -139,6 +155,7 @@ fn parse_bytes(bytes: &[u8]) -> Result<Manifest, Problems> {
         base: &base(),
         environment: &environment(),
         check_component: &check_component,
+        needs_components: true,
     };
     Manifest::parse(bytes, "pelton.toml", &surroundings)
 }
@@ -214,6 +231,7 @@ fn minimal_plugin() -> Plugin {
         subscribe: vec![pattern("orders.created")],
         publish: vec![pattern("orders.priced")],
         publish_core: Vec::new(),
+        request: Vec::new(),
         order_by: None,
         on_failure: OnFailure::DeadLetter,
         rate: None,
@@ -239,9 +257,11 @@ fn minimal_plugin() -> Plugin {
             outputs: 1_000,
             output_bytes: 8 << 20,
             log_lines: 100,
+            requests: 100,
             log_bytes: 64 << 10,
         },
         config: BTreeMap::new(),
+        grants: Grants::default(),
     }
 }
 
@@ -331,12 +351,39 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
         ("since", "2024-01-01"),
         ("rates", r#"{"EUR":1.0,"USD":[1,"x"]}"#),
     ];
+    let env = [
+        ("MODE", Variable::Plain("live".to_owned())),
+        ("PORT", Variable::Plain("8080".to_owned())),
+        ("TOKEN", Variable::Secret(Secret::new("hunter2".to_owned()))),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value)).into();
+    let about = fs::metadata(base().join("files")).unwrap();
+    let folder = |guest: &str, read_only| Folder {
+        guest: guest.to_owned(),
+        host: base().join("files"),
+        read_only,
+        identity: (about.dev(), about.ino()),
+    };
+    let origin = |secure, host: &str, port| Origin { secure, host: Server::of(host), port };
+    let http = Http {
+        origins: vec![origin(true, "api.example.com", 443), origin(false, "127.0.0.1", 8080)],
+        connect_timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(10),
+        header_bytes: 16 << 10,
+        request_bytes: 1 << 20,
+        response_bytes: 2 << 20,
+        requests: 4,
+        concurrency: 32,
+        idempotency_key: false,
+    };
+    let dirs = vec![folder("/data", true), folder("/out", false)];
     let price = Plugin {
         component: base().join("files/price"),
         stream: Some("ORDERS".to_owned()),
         subscribe: vec![pattern("orders.created")],
         publish: vec![pattern("orders.priced"), pattern("audit.>")],
         publish_core: vec![pattern("ticks.>")],
+        request: vec![pattern("rpc.>")],
         order_by: None,
         on_failure: OnFailure::DeadLetter,
         rate: Some(Rate { runs: 500, per: Duration::from_secs(1) }),
@@ -371,9 +418,11 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
             outputs: 10,
             output_bytes: 1 << 20,
             log_lines: 20,
+            requests: 7,
             log_bytes: 16 << 10,
         },
         config: config.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        grants: Grants { env, dirs, http: Some(http) },
     };
     assert_eq!(manifest.plugins["price"], price);
     assert_eq!(manifest.plugins["tick"].queue, 10);
@@ -467,8 +516,12 @@ fn a_component_is_looked_at_once() {
     };
     let text =
         format!("{MINIMAL}[plugins.other]\ncomponent = \"files/price\"\nsubscribe = [\"x\"]\n");
-    let surroundings =
-        Surroundings { base: &base(), environment: &environment(), check_component: &look };
+    let surroundings = Surroundings {
+        base: &base(),
+        environment: &environment(),
+        check_component: &look,
+        needs_components: true,
+    };
 
     Manifest::parse(text.as_bytes(), "pelton.toml", &surroundings).unwrap();
 

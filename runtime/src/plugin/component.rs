@@ -12,27 +12,38 @@ use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldId};
 
-use super::CallError;
+use super::{CallError, contract::Contract};
 use crate::manifest::Unusable;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 256 << 20;
 
-/// What a plugin exports.
-pub(super) const HANDLER: &str = "pelton:events/handler@0.1.0";
-
-/// The package of the contract, without its version.
-const CONTRACT: &str = "pelton:events/";
-
-/// What the host serves of the contract.
-const SERVED: [&str; 3] =
-    ["pelton:events/types@0.1.0", "pelton:events/log@0.1.0", "pelton:events/config@0.1.0"];
+/// What the host serves of the contracts, and what components for other hosts
+/// import besides.
+const SERVED: [&str; 13] = [
+    "pelton:events/types@0.1.0",
+    "pelton:events/log@0.1.0",
+    "pelton:events/config@0.1.0",
+    "wasmcloud:messaging/types@0.2.0",
+    "wasmcloud:messaging/consumer@0.2.0",
+    "wasi:messaging/types@0.2.0-draft",
+    "wasi:messaging/producer@0.2.0-draft",
+    "wasi:messaging/request-reply@0.2.0-draft",
+    "wasi:config/runtime@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:logging/logging",
+];
 
 /// Packages of WASI 0.2 that are served, as far as they need no grant.
 const WASI: [&str; 4] = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"];
 
+/// Packages of WASI 0.2 that work as far as a key of the manifest grants them.
+const GRANTED: [(&str, &str); 2] = [("wasi:filesystem/", "dirs"), ("wasi:http/", "http")];
+
 /// Packages of WASI 0.2 that a component may import although every use is refused.
-const DENIED: [&str; 3] = ["wasi:filesystem/", "wasi:sockets/", "wasi:http/"];
+const DENIED: [&str; 1] = ["wasi:sockets/"];
 
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,23 +117,36 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A component for something else.
-    #[error("{p}: does not export {HANDLER}; it exports {}; implement the world `plugin` of pelton:events", list(exports), p = path.display())]
+    #[error("{p}: exports no handler that is served ({}); it exports {}; implement the world `plugin` of pelton:events", Contract::handlers(), list(exports), p = path.display())]
     NoHandler {
         /// The file.
         path: PathBuf,
         /// What it exports.
         exports: Vec<String>,
     },
-    /// A component for another version of the contract.
-    #[error("{p}: exports {found}, this host speaks {HANDLER}; rebuild it with this version's WIT, or use a host that speaks it", p = path.display())]
+    /// A component for another version of a contract.
+    #[error("{p}: exports {found}, this host speaks {served}; rebuild it with the WIT of that version, or use a host that speaks the other", p = path.display())]
     OtherVersion {
         /// The file.
         path: PathBuf,
         /// What it exports.
         found: String,
+        /// What is served in its place.
+        served: &'static str,
+    },
+    /// A component whose contract has the right name but other types: drafts
+    /// change without a new version.
+    #[error("{p}: speaks another draft of {contract} than this host: {message}; rebuild it with the published WIT of that name", p = path.display())]
+    OtherDraft {
+        /// The file.
+        path: PathBuf,
+        /// The contract.
+        contract: &'static str,
+        /// The engine's words.
+        message: String,
     },
     /// A component that imports what the host does not have.
-    #[error("{p}: imports what this host does not serve: {}; a plugin may import pelton:events@0.1.0 and WASI 0.2", list(imports), p = path.display())]
+    #[error("{p}: imports what this host does not serve: {}; a plugin may import pelton:events@0.1.0 and WASI 0.2; of others wasmcloud:messaging@0.2.0, wasi:messaging@0.2.0-draft, wasi:config and wasi:logging", list(imports), p = path.display())]
     Imports {
         /// The file.
         path: PathBuf,
@@ -136,6 +160,14 @@ pub enum LoadError {
         path: PathBuf,
         /// The engine's words.
         message: String,
+    },
+    /// A folder that the plugin is granted cannot be opened.
+    #[error("{p}: the folder, granted by `dirs`, cannot be opened: {source}; make it readable, or remove the grant", p = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// No instance could be made within the plugin's limits.
     #[error("{p}: no instance can be started: {source}; raise the plugin's limits (memory, timeout), or mend its initialisation", p = path.display())]
@@ -161,10 +193,11 @@ impl LoadError {
             LoadError::CoreModule { .. } => "core-module",
             LoadError::Interface { .. } => "interface-only",
             LoadError::NoHandler { .. } => "no-handler",
-            LoadError::OtherVersion { .. } => "contract-version",
+            LoadError::OtherVersion { .. } | LoadError::OtherDraft { .. } => "contract-version",
             LoadError::Imports { .. } => "unknown-import",
             LoadError::Compile { .. } => "component-refused",
             LoadError::Start { .. } => "component-start",
+            LoadError::Folder { .. } => "file",
         }
     }
 }
@@ -183,6 +216,8 @@ pub(super) struct Examined {
 pub enum Access {
     /// It works.
     Served,
+    /// It works as far as this key of the manifest grants it.
+    Granted(&'static str),
     /// It can be imported; every use of it is refused.
     Denied,
     /// The host does not know it: the component cannot be loaded.
@@ -194,7 +229,7 @@ pub enum Access {
 pub fn check_component(path: &Path) -> Result<(), Unusable> {
     let checked = Examined::read(path).and_then(|found| {
         found.validate(path)?;
-        found.check_contract(path)
+        found.check_contract(path).map(drop)
     });
     checked.map_err(|error| Unusable { code: error.code(), reason: error.to_string() })
 }
@@ -222,16 +257,15 @@ impl Examined {
         }
     }
 
-    /// Checks what it exports and imports, by name.
-    pub(super) fn check_contract(&self, path: &Path) -> Result<(), LoadError> {
+    /// Checks what it exports and imports, by name; which contract it speaks.
+    pub(super) fn check_contract(&self, path: &Path) -> Result<Contract, LoadError> {
         let exports = self.exports();
-        if !exports.iter().any(|name| name == HANDLER) {
-            return Err(wrong_world(path, exports));
-        }
+        let spoken = Contract::spoken(&exports).next();
+        let Some(contract) = spoken else { return Err(wrong_world(path, exports)) };
         let imports: Vec<_> =
             self.imports().into_iter().filter(|name| access(name) == Access::Unknown).collect();
         match imports.is_empty() {
-            true => Ok(()),
+            true => Ok(contract),
             false => Err(LoadError::Imports { path: path.to_owned(), imports }),
         }
     }
@@ -264,10 +298,12 @@ impl Examined {
 pub(super) fn access(import: &str) -> Access {
     let begins = |names: &[&str]| names.iter().any(|name| import.starts_with(name));
     let wasi = import.rsplit_once('@').is_some_and(|(_, version)| version.starts_with("0.2."));
+    let granted = GRANTED.iter().find(|(name, _)| import.starts_with(name)).map(|(_, key)| *key);
     match import {
         _ if SERVED.contains(&import) => Access::Served,
         _ if wasi && begins(&WASI) => Access::Served,
         _ if wasi && begins(&DENIED) => Access::Denied,
+        _ if wasi && granted.is_some() => Access::Granted(granted.unwrap_or_default()),
         _ => Access::Unknown,
     }
 }
@@ -335,8 +371,10 @@ fn invalid(path: &Path, error: &anyhow::Error, length: usize) -> LoadError {
 
 fn wrong_world(path: &Path, exports: Vec<String>) -> LoadError {
     let path = path.to_owned();
-    match exports.iter().find(|name| name.starts_with(CONTRACT)) {
-        Some(found) => LoadError::OtherVersion { path, found: found.clone() },
+    match Contract::other_version(&exports) {
+        Some((contract, found)) => {
+            LoadError::OtherVersion { path, found: found.to_owned(), served: contract.handler() }
+        }
         None => LoadError::NoHandler { path, exports },
     }
 }

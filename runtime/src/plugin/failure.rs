@@ -10,6 +10,8 @@ use super::{
     CallError,
     bindings::pelton::events::types::Failure,
     journal::{excerpt, printable},
+    messages::OverLimit,
+    redact::Redaction,
     state::{CpuExhausted, State},
 };
 
@@ -38,6 +40,9 @@ pub(super) fn broken(error: &Error, state: &State, limits: Limits, started: bool
     if error.is::<CpuExhausted>() {
         return CallError::Cpu(limits.cpu);
     }
+    if let Some(OverLimit(text)) = error.downcast_ref() {
+        return CallError::Outputs(text.clone());
+    }
     if error.is::<PoolConcurrencyLimitError>() {
         return CallError::Unavailable(format!("{error:#}"));
     }
@@ -56,18 +61,22 @@ pub(super) fn broken(error: &Error, state: &State, limits: Limits, started: bool
     CallError::Trap { reason: reason(error, state), backtrace }
 }
 
-/// What the guest itself said.
-pub(super) fn refused(failure: Failure) -> CallError {
+/// What the guest itself said, without the secrets that it was given.
+pub(super) fn refused(failure: Failure, redaction: &Redaction) -> CallError {
+    let said = |reason: String| excerpt(&redaction.text(&reason), LONGEST_REASON);
     match failure {
-        Failure::Retry(reason) => {
-            CallError::Retry { reason: excerpt(&reason, LONGEST_REASON), after: None }
+        Failure::Retry(reason) => CallError::Retry { reason: said(reason), after: None },
+        Failure::RetryAfter((millis, reason)) => {
+            CallError::Retry { reason: said(reason), after: Some(Duration::from_millis(millis)) }
         }
-        Failure::RetryAfter((millis, reason)) => CallError::Retry {
-            reason: excerpt(&reason, LONGEST_REASON),
-            after: Some(Duration::from_millis(millis)),
-        },
-        Failure::Reject(reason) => CallError::Reject { reason: excerpt(&reason, LONGEST_REASON) },
+        Failure::Reject(reason) => CallError::Reject { reason: said(reason) },
     }
+}
+
+/// What a guest said of a contract that knows only that it failed: it may
+/// succeed later, until its attempts are used up.
+pub(super) fn failed(reason: &str, redaction: &Redaction) -> CallError {
+    CallError::Retry { reason: excerpt(&redaction.text(reason), LONGEST_REASON), after: None }
 }
 
 fn reason(error: &Error, state: &State) -> String {

@@ -1,4 +1,5 @@
-//! What a guest may import: our own interfaces, and WASI as far as it is granted.
+//! What a guest may import: our own interfaces, those of other contracts, and
+//! WASI as far as it is granted.
 
 use tracing::Level;
 use wasmtime::{
@@ -11,16 +12,22 @@ use super::{
     bindings::{
         Plugin,
         pelton::events::{config, log, types},
+        services::Services,
+        wasi_messaging::WasiMessaging,
+        wasmcloud::Wasmcloud,
     },
     state::State,
 };
 
 /// Links a component. What it imports beyond what is served is an error that
-/// names it, with one exception: `wasi:http` is linked so that guests whose
-/// language pulls it in can be loaded, but a call of it traps.
+/// names it. `wasi:http` is linked for those who import it: requests are refused
+/// unless they are granted.
 pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre<State>> {
     let mut linker = Linker::new(component.engine());
     Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Wasmcloud::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    WasiMessaging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Services::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     // In place of those of WASI: they may follow from the event.
     linker.allow_shadowing(true);
@@ -28,7 +35,7 @@ pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre
     insecure_seed::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     linker.allow_shadowing(false);
     if uses_http {
-        linker.define_unknown_imports_as_traps(component)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     }
     linker.instantiate_pre(component)
 }

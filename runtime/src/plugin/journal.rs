@@ -1,5 +1,6 @@
 //! What a guest says: the `log` import, stdout and stderr, as lines of the host's
-//! log. Bounded for each run, and made harmless for terminals.
+//! log. Bounded for each run, made harmless for terminals, and without the
+//! secrets that the guest was given.
 
 use std::{
     borrow::Cow,
@@ -13,6 +14,9 @@ use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
+
+use super::grants::Grants;
+use crate::manifest::Limits;
 
 /// How much of the end of stderr is kept to explain a trap, in bytes.
 const TAIL: usize = 4 << 10;
@@ -47,6 +51,7 @@ pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
 struct Inner {
     plugin: Arc<str>,
     sink: Option<LogSink>,
+    grants: Arc<Grants>,
     event: String,
     most_lines: u32,
     most_bytes: u64,
@@ -55,6 +60,7 @@ struct Inner {
     dropped: u64,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    /// The last lines of stderr, each with its end.
     tail: VecDeque<u8>,
 }
 
@@ -68,19 +74,21 @@ pub(super) enum Stream {
 }
 
 impl Journal {
-    /// A journal that takes `lines` lines and `bytes` bytes in each run, for the
-    /// host's log or for `sink`.
+    /// A journal that takes as many lines and bytes in each run as `limits` say,
+    /// for the host's log or for `sink`.
     pub(super) fn new(
         plugin: Arc<str>,
-        (lines, bytes): (u32, u64),
+        grants: Arc<Grants>,
+        limits: &Limits,
         sink: Option<LogSink>,
     ) -> Journal {
         Journal(Arc::new(Mutex::new(Inner {
             plugin,
+            grants,
             sink,
             event: String::new(),
-            most_lines: lines,
-            most_bytes: bytes,
+            most_lines: limits.log_lines,
+            most_bytes: limits.log_bytes,
             lines: 0,
             bytes: 0,
             dropped: 0,
@@ -99,6 +107,11 @@ impl Journal {
         inner.tail.clear();
     }
 
+    /// The id of the event that the run is about.
+    pub(super) fn event(&self) -> String {
+        self.inner().event.clone()
+    }
+
     /// One line through the `log` import.
     pub(super) fn line(&self, level: Level, text: &str) {
         self.inner().line(level, text);
@@ -112,6 +125,7 @@ impl Journal {
     /// The end of what the run wrote to stderr, on one line; `None` if nothing.
     pub(super) fn tail(&self) -> Option<String> {
         let mut inner = self.inner();
+        inner.end_open_line(Stream::Stderr);
         let text = String::from_utf8_lossy(inner.tail.make_contiguous());
         let lines: Vec<_> =
             text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -139,13 +153,11 @@ impl Inner {
         }
         self.lines += 1;
         self.bytes = bytes;
-        self.emit(level, &printable(text));
+        let text = self.grants.redaction.text(text);
+        self.emit(level, &printable(&text));
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        if stream == Stream::Stderr {
-            self.remember(bytes);
-        }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             for piece in part.chunks(LONGEST_LINE) {
                 self.append(stream, piece);
@@ -154,18 +166,43 @@ impl Inner {
     }
 
     fn append(&mut self, stream: Stream, piece: &[u8]) {
+        // A secret must not be cut in two where a line is cut.
+        let longest = LONGEST_LINE + self.grants.redaction.longest();
         let line = self.open_line(stream);
         line.extend_from_slice(piece);
-        if piece.ends_with(b"\n") || line.len() >= LONGEST_LINE {
+        if piece.ends_with(b"\n") {
             self.end_line(stream);
+        } else if line.len() >= longest {
+            self.cut_line(stream);
         }
     }
 
     fn end_line(&mut self, stream: Stream) {
-        let level = if stream == Stream::Stderr { Level::WARN } else { Level::INFO };
+        let line = std::mem::take(self.open_line(stream));
+        self.say(stream, &String::from_utf8_lossy(&line));
+    }
+
+    /// Ends a line that is too long, but for what may be the beginning of a secret.
+    fn cut_line(&mut self, stream: Stream) {
         let line = std::mem::take(self.open_line(stream));
         let text = String::from_utf8_lossy(&line);
-        self.line(level, text.trim_end_matches(['\r', '\n']));
+        let text = self.grants.redaction.text(&text).into_owned();
+        let kept = self.grants.redaction.longest().saturating_sub(1);
+        let end = text.floor_char_boundary(text.len().saturating_sub(kept));
+        let (said, kept) = text.split_at_checked(end).unwrap_or((&text, ""));
+        *self.open_line(stream) = kept.as_bytes().to_vec();
+        self.say(stream, said);
+    }
+
+    fn say(&mut self, stream: Stream, text: &str) {
+        let text = text.trim_end_matches(['\r', '\n']);
+        match stream {
+            Stream::Stdout => self.line(Level::INFO, text),
+            Stream::Stderr => {
+                self.line(Level::WARN, text);
+                self.remember(text);
+            }
+        }
     }
 
     fn open_line(&mut self, stream: Stream) -> &mut Vec<u8> {
@@ -175,11 +212,17 @@ impl Inner {
         }
     }
 
-    fn remember(&mut self, bytes: &[u8]) {
-        let bytes = bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or(bytes);
-        let over = (self.tail.len() + bytes.len()).saturating_sub(TAIL);
-        self.tail.drain(..over.min(self.tail.len()));
-        self.tail.extend(bytes);
+    fn remember(&mut self, text: &str) {
+        let text = self.grants.redaction.text(text);
+        self.tail.extend(text.as_bytes().iter().chain(b"\n"));
+        let over = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..over);
+    }
+
+    fn end_open_line(&mut self, stream: Stream) {
+        if !self.open_line(stream).is_empty() {
+            self.end_line(stream);
+        }
     }
 
     fn emit(&self, level: Level, text: &str) {
@@ -192,9 +235,7 @@ impl Inner {
 
     fn finish(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            if !self.open_line(stream).is_empty() {
-                self.end_line(stream);
-            }
+            self.end_open_line(stream);
         }
         if self.dropped > 0 {
             let said = format!(

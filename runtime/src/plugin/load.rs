@@ -7,8 +7,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
 
 use super::{
-    CallError, Determinism, Engine, Limits, LoadError, Plugin, bindings::PluginPre,
-    component::Examined, engine::Shared, imports, instance::Idle, journal::LogSink, state::State,
+    CallError, Determinism, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
+    contract::Contract, engine::Shared, grants::Grants, guest::GuestPre, imports, instance::Idle,
+    journal::LogSink, state::State,
 };
 use crate::{
     event::Event,
@@ -35,13 +36,16 @@ pub struct Fitting {
 struct Made {
     name: Arc<str>,
     digest: String,
-    pre: PluginPre<State>,
+    pre: GuestPre,
+    grants: Arc<Grants>,
 }
 
 /// A component that is compiled and linked.
 struct Linked {
     pre: InstancePre<State>,
+    contract: Contract,
     digest: String,
+    uses_http: bool,
 }
 
 impl Engine {
@@ -50,8 +54,10 @@ impl Engine {
     /// now and not at the first event.
     pub async fn load(&self, name: &str, spec: &manifest::Plugin) -> Result<Plugin, LoadError> {
         let linked = self.prepare(&spec.component).await?;
-        let pre = PluginPre::new(linked.pre).map_err(|error| refused(&spec.component, &error))?;
-        let made = Made { name: name.into(), digest: linked.digest, pre };
+        let pre = GuestPre::new(linked.contract, linked.pre);
+        let pre = pre.map_err(|error| unfit(&spec.component, linked.contract, &error))?;
+        let grants = Arc::new(self.grants(name, spec, linked.uses_http).await?);
+        let made = Made { name: name.into(), digest: linked.digest, pre, grants };
         let plugin = self.fit(made, spec, Fitting::default());
         plugin
             .try_start()
@@ -90,9 +96,27 @@ impl Engine {
             pre: made.pre,
             config: Arc::new(spec.config.clone()),
             limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            grants: made.grants,
             determinism: is_deterministic.then_some(fitting.determinism),
             log: fitting.log,
             reuse,
+        }
+    }
+
+    async fn grants(
+        &self,
+        name: &str,
+        spec: &manifest::Plugin,
+        uses_http: bool,
+    ) -> Result<Grants, LoadError> {
+        let (name, granted) = (Arc::from(name), spec.grants.clone());
+        let opened = tokio::task::spawn_blocking(move || Grants::new(name, &granted, uses_http));
+        match opened.await {
+            Ok(grants) => grants.map_err(|(path, source)| LoadError::Folder { path, source }),
+            Err(error) => Err(LoadError::Compile {
+                path: spec.component.clone(),
+                message: format!("its grants could not be made ready: {error}"),
+            }),
         }
     }
 
@@ -115,14 +139,17 @@ impl Shared {
     /// `_turn` is held to the end even if nobody waits for the result any more.
     fn prepare(&self, path: &Path, _turn: OwnedSemaphorePermit) -> Result<Linked, LoadError> {
         let found = Examined::read(path)?;
-        found.check_contract(path)?;
+        let contract = found.check_contract(path)?;
         let component = self.component(&found, path)?;
         let linked = imports::link(&component, found.uses_http());
-        let pre = linked.map_err(|error| LoadError::Imports {
-            path: path.to_owned(),
-            imports: vec![format!("{error:#}")],
+        let pre = linked.map_err(|error| match contract {
+            // All names were found to be served: what differs are types.
+            Contract::WasiMessaging => unfit(path, contract, &error),
+            Contract::Events | Contract::Wasmcloud => {
+                LoadError::Imports { path: path.to_owned(), imports: vec![format!("{error:#}")] }
+            }
         })?;
-        Ok(Linked { pre, digest: found.digest })
+        Ok(Linked { pre, contract, uses_http: found.uses_http(), digest: found.digest })
     }
 
     fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
@@ -163,11 +190,13 @@ impl Shared {
 }
 
 impl Plugin {
-    /// The same component under other settings, with no instances yet. Nothing is
-    /// compiled or started; `spec.component` is not looked at.
+    /// The same component with the same grants under other settings, with no
+    /// instances yet. Nothing is compiled or started; `spec.component` and
+    /// `spec.grants` are not looked at.
     pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
         let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
-        self.engine.fit(Made { name, digest, pre: self.pre.clone() }, spec, fitting)
+        let (pre, grants) = (self.pre.clone(), Arc::clone(&self.grants));
+        self.engine.fit(Made { name, digest, pre, grants }, spec, fitting)
     }
 
     /// Makes one instance and drops it.
@@ -177,7 +206,7 @@ impl Plugin {
         let _turn = self.engine.shared.starting.acquire().await;
         let _ticking = self.engine.shared.ticker.enter();
         let mut instance = self.fresh();
-        instance.begin(&no_event());
+        instance.begin(&no_event(), Requests::none());
         let limit = self.limits.timeout.max(FIRST_START);
         match timeout(limit, instance.start(&self.pre)).await {
             Ok(Ok(())) => Ok(()),
@@ -199,6 +228,18 @@ fn no_event() -> Event {
         attempt: 1,
         position: None,
         replay: None,
+    }
+}
+
+/// A component whose contract has the right name and the wrong types.
+fn unfit(path: &Path, contract: Contract, error: &wasmtime::Error) -> LoadError {
+    match contract {
+        Contract::Events => refused(path, error),
+        Contract::Wasmcloud | Contract::WasiMessaging => LoadError::OtherDraft {
+            path: path.to_owned(),
+            contract: contract.name(),
+            message: format!("{error:#}"),
+        },
     }
 }
 

@@ -6,12 +6,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::{
+    Requests,
     determinism::Course,
     engine::{MEMORIES, TABLE_ELEMENTS, TABLES},
     epoch::TICK,
+    grants::Grants,
     journal::{Journal, Stream},
+    messages::Messages,
+    outbound::Http,
+    redact::Redaction,
 };
 use crate::event::Event;
 
@@ -30,6 +36,8 @@ pub(super) struct State {
     pub(super) cpu: CpuBudget,
     pub(super) journal: Journal,
     pub(super) config: Arc<BTreeMap<String, String>>,
+    grants: Arc<Grants>,
+    pub(super) messages: Messages,
     /// Clocks and random numbers that follow from the event; `None`: real ones.
     pub(super) course: Option<Course>,
     /// Made when the guest first asks for it: most runs never do.
@@ -39,6 +47,8 @@ pub(super) struct State {
 struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
+    /// Made when the guest first asks for it, as the rest.
+    http: Option<Http>,
 }
 
 /// Memories and tables of a store, added up.
@@ -70,19 +80,47 @@ impl State {
         cpu: CpuBudget,
         journal: Journal,
         config: Arc<BTreeMap<String, String>>,
+        grants: Arc<Grants>,
+        messages: Messages,
         course: Option<Course>,
     ) -> State {
-        State { memory, cpu, journal, config, course, wasi: None }
+        State { memory, cpu, journal, config, grants, messages, course, wasi: None }
     }
 
     /// Begins a run: budgets that are for one run are full again.
-    pub(super) fn begin(&mut self, event: &Event) {
+    pub(super) fn begin(&mut self, event: &Event, requests: Requests) {
         self.memory.refused = false;
         self.cpu.used = 0;
         self.journal.begin(&event.id);
+        self.messages.begin(requests);
         if let Some(course) = &self.course {
             course.begin(event);
         }
+        if let Some(http) = self.http_in_use() {
+            http.begin(&event.id);
+        }
+    }
+
+    /// Ends a run: its log, and its requests.
+    pub(super) fn end(&mut self) {
+        self.journal.finish();
+        if let Some(http) = self.http_in_use() {
+            http.end();
+        }
+    }
+
+    /// What the guest's own words are without.
+    pub(super) fn redaction(&self) -> &Redaction {
+        &self.grants.redaction
+    }
+
+    fn http_in_use(&mut self) -> Option<&mut Http> {
+        self.wasi.as_mut()?.http.as_mut()
+    }
+
+    fn wasi(&mut self) -> &mut Wasi {
+        let (journal, grants, course) = (&self.journal, &self.grants, self.course.as_ref());
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(journal, grants, course)))
     }
 }
 
@@ -123,6 +161,22 @@ impl MemoryBudget {
         self.used = used;
         self.last = more;
         true
+    }
+
+    /// Bytes that the host keeps for the guest.
+    ///
+    /// # Errors
+    /// If they are more than are left: the guest has to end.
+    pub(super) fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        match self.grow(0, bytes) {
+            true => Ok(()),
+            false => Err(wasmtime::Error::msg("no memory is left for the guest's messages")),
+        }
+    }
+
+    /// The host keeps them no longer.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
     }
 
     /// The growth was allowed, but the guest's own maximum or the system was in the
@@ -178,9 +232,9 @@ impl ResourceLimiter for MemoryBudget {
 }
 
 impl Wasi {
-    /// Clocks and random numbers work; no files, no environment, no arguments, no
-    /// network. What is denied by default is denied again: defaults change.
-    fn new(journal: &Journal, course: Option<&Course>) -> Wasi {
+    /// Clocks and random numbers work; what is granted, works; no arguments, no
+    /// sockets. What is denied by default is denied again: defaults change.
+    fn new(journal: &Journal, grants: &Grants, course: Option<&Course>) -> Wasi {
         let mut ctx = WasiCtx::builder();
         ctx.stdout(journal.stream(Stream::Stdout))
             .stderr(journal.stream(Stream::Stderr))
@@ -192,17 +246,25 @@ impl Wasi {
             ctx.wall_clock(course.wall());
             ctx.secure_random(course.secure()).insecure_random(course.insecure());
         }
+        let ctx = grants.give(&mut ctx);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Wasi { ctx: ctx.build(), table }
+        Wasi { ctx, table, http: None }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self
-            .wasi
-            .get_or_insert_with(|| Box::new(Wasi::new(&self.journal, self.course.as_ref())));
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (journal, outbound) = (self.journal.clone(), Arc::clone(&self.grants.outbound));
+        let wasi = self.wasi();
+        let http = wasi.http.get_or_insert_with(|| Http::new(outbound, journal.event()));
+        WasiHttpCtxView { hooks: &mut http.hooks, ctx: &mut http.ctx, table: &mut wasi.table }
     }
 }

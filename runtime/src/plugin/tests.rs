@@ -80,6 +80,7 @@ fn spec(component: PathBuf) -> manifest::Plugin {
         subscribe: Vec::new(),
         publish: Vec::new(),
         publish_core: Vec::new(),
+        request: Vec::new(),
         order_by: None,
         concurrency: 2,
         timeout: Duration::from_secs(20),
@@ -104,10 +105,12 @@ fn spec(component: PathBuf) -> manifest::Plugin {
             cpu: Duration::from_secs(20),
             outputs: 100,
             output_bytes: 64 << 10,
+            requests: 3,
             log_lines: 10,
             log_bytes: 1 << 10,
         },
         config: BTreeMap::new(),
+        grants: manifest::Grants::default(),
     }
 }
 

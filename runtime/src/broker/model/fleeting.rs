@@ -89,6 +89,17 @@ impl Server {
         receiver
     }
 
+    /// Whether anybody listens to a subject.
+    pub(super) fn is_heard(&self, subject: &str) -> bool {
+        let now = Instant::now();
+        let is_up = |member: &Member| {
+            let connection = self.connections.get(&member.connection);
+            connection.is_none_or(|it| it.down_until(now).is_none())
+        };
+        let mut members = self.members.iter().filter(|member| !member.queue.is_closed());
+        members.any(|it| it.subjects.iter().any(|own| own.matches(subject)) && is_up(it))
+    }
+
     /// One member of each group gets it: of those connected the one that has got
     /// the fewest. Returns how many groups listen.
     pub(super) fn fan_out(&mut self, event: &Event) -> usize {

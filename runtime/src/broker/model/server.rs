@@ -9,11 +9,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     consumer::{Answer, Consumer, Next, Terms},
     fleeting::Member,
+    inbox::Answer as InboxAnswer,
     lease::Lease,
     stream::{Put, Stamp, Stream},
     trouble::{Spell, Troubles},
@@ -42,6 +46,8 @@ pub(super) struct Server {
     pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) lines: BTreeMap<u64, Line>,
     pub(super) members: Vec<Member>,
+    /// Who waits for answers to requests, by the inbox's subject.
+    pub(super) inboxes: BTreeMap<String, mpsc::Sender<InboxAnswer>>,
     pub(super) leases: BTreeMap<Key, Lease>,
     pub(super) notes: BTreeMap<(Key, u64), Note>,
     pub(super) drops: BTreeMap<String, Arc<AtomicU64>>,
@@ -83,6 +89,7 @@ impl Server {
             connections: BTreeMap::new(),
             lines: BTreeMap::new(),
             members: Vec::new(),
+            inboxes: BTreeMap::new(),
             leases: BTreeMap::new(),
             notes: BTreeMap::new(),
             drops: BTreeMap::new(),
@@ -166,6 +173,11 @@ impl Server {
         Ok(wire::send_settlement(parts, (id, connection), (place, fault)))
     }
 
+    /// Something that a client sent arrives then.
+    pub(super) fn add_deed(&mut self, connection: u64, arrives: Instant, deed: Deed) {
+        self.agenda.add(connection, arrives, deed);
+    }
+
     fn act(&mut self, deed: Deed) {
         // Who waits may have given up; then nobody is told.
         match deed {
@@ -173,6 +185,7 @@ impl Server {
                 let published = self.route(&message, None);
                 answer.map(|answer| answer.send(published).ok());
             }
+            Deed::Ask { message, inbox } => self.take_request(&message, &inbox),
             Deed::Settle { place, confirm } => {
                 let settled = self.settle(&place);
                 confirm.map(|confirm| confirm.send(settled).ok());
@@ -257,6 +270,7 @@ impl Server {
         let stamp = Stamp::at(self.now_ms());
         let event = self.fleeting(message, stamp.clone(), reply_to);
         self.fan_out(&event);
+        self.answer_request(message);
         self.store(message, &stamp)
     }
 

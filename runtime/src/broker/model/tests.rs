@@ -11,6 +11,7 @@ use crate::{
 
 mod administration;
 mod redelivery;
+mod requests;
 mod streams;
 mod troubles;
 

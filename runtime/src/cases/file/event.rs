@@ -48,7 +48,7 @@ pub(super) fn events<'t>(
     if one.is_some() && has_many {
         let key = |key: &str| Target::Key(join(&case.path, key));
         table.report().add(
-            Problem::new("test-case", "a case has either `event` or `events`")
+            Problem::new("two-ways", "a case has either `event` or `events`")
                 .label(key("events"), "several")
                 .label(key("event"), "one")
                 .help("remove one of the two"),
@@ -73,7 +73,7 @@ fn several(node: &Node<'_>, context: &Context<'_>, report: &mut Report) -> Optio
             Ok(events) => Some(events),
             Err((line, problem)) => {
                 let message = format!("{}:{line}: {problem}", context.base.join(&file.0).display());
-                report.add(node.problem("test-case", message).help(lines::HELP));
+                report.add(node.problem("bad-line", message).help(lines::HELP));
                 None
             }
         };
@@ -129,7 +129,7 @@ pub(super) fn one_of<T, const N: usize>(
     if let [(first, _), (second, _), ..] = there.as_slice() {
         let path = table.path().to_owned();
         let problem =
-            Problem::new("test-case", format!("`{first}` and `{second}` are two payloads"))
+            Problem::new("two-ways", format!("`{first}` and `{second}` are two payloads"))
                 .label(Target::Key(join(&path, second)), "a second one")
                 .label(Target::Key(join(&path, first)), "the first")
                 .help("remove one of the two");
@@ -158,7 +158,7 @@ pub(super) fn json_value(node: &Node<'_>, report: &mut Report) -> Option<serde_j
         if let Err(error) = &value {
             let message =
                 format!("`{}` is {}, which is not JSON: {error}", node.path, quoted(text));
-            report.add(node.problem("test-case", message).help(
+            report.add(node.problem("bad-json", message).help(
                 "a text here is JSON as one writes it: '{\"id\": null}', '\"a text\"'; \
                  `text` takes any text as it is",
             ));
@@ -169,7 +169,7 @@ pub(super) fn json_value(node: &Node<'_>, report: &mut Report) -> Option<serde_j
     if value.is_none() {
         let message = format!("`{}` contains a number that JSON cannot express", node.path);
         let help = "no `inf`, no `nan`, integers of 64 bits; or write the JSON as text";
-        report.add(node.problem("test-case", message).help(help));
+        report.add(node.problem("bad-json", message).help(help));
     }
     value
 }
@@ -186,7 +186,7 @@ pub(super) fn base64_bytes(node: &Node<'_>, report: &mut Report) -> Option<Bytes
         Ok(bytes) => Some(bytes.into()),
         Err(error) => {
             let message = format!("`{}` is not Base64: {error}", node.path);
-            report.add(node.problem("test-case", message).help("write it with padding: \"AAEC\""));
+            report.add(node.problem("bad-base64", message).help("write it with padding: \"AAEC\""));
             None
         }
     }

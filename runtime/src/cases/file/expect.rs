@@ -90,7 +90,7 @@ fn matches(
         if !pointer.is_empty() && !pointer.starts_with('/') {
             let message = format!("{} is not a JSON pointer", quoted(pointer));
             let help = format!("write \"/{}\"", pointer.replace('.', "/"));
-            report.add(node.problem("test-case", message).help(help));
+            report.add(node.problem("bad-pointer", message).help(help));
             return None;
         }
         expression(node, report)
@@ -108,7 +108,7 @@ fn expression(node: &Node<'_>, report: &mut Report) -> Option<Regex> {
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
             let message =
                 format!("`{}` is {}, not a regular expression: {reason}", node.path, quoted(text));
-            report.add(node.problem("test-case", message).help(
+            report.add(node.problem("bad-expression", message).help(
                 "single quotes keep backslashes: '\\d+'; brackets, dots and the like that stand \
                  for themselves need one: '\\.'",
             ));

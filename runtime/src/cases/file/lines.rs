@@ -77,7 +77,9 @@ fn payload(fields: &Map<String, Value>) -> Result<Bytes, String> {
     let base64 = text(fields, &["payload-base64", "payload_base64"])?;
     if let Some(base64) = base64 {
         let bytes = BASE64_STANDARD.decode(base64);
-        return bytes.map(Bytes::from).map_err(|error| format!("the payload is not Base64: {error}"));
+        return bytes
+            .map(Bytes::from)
+            .map_err(|error| format!("the payload is not Base64: {error}"));
     }
     if let Some(text) = text(fields, &["payload-text", "payload_text"])? {
         return Ok(text.into());

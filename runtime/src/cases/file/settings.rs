@@ -91,7 +91,7 @@ pub(super) fn time(node: &Node<'_>, report: &mut Report) -> Option<u64> {
     let ms = letter::milliseconds(&text);
     if ms.is_none() {
         let message = format!("`{}` is `{text}`, not a date and time in UTC", node.path);
-        report.add(node.problem("test-case", message).help(HELP));
+        report.add(node.problem("bad-time", message).help(HELP));
     }
     ms
 }

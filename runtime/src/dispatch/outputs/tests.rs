@@ -46,7 +46,7 @@ fn check_with(event: &Event, subject: &str, headers: &[Header]) -> Result<Messag
     let output =
         Output { subject: subject.to_owned(), headers: headers.to_vec(), payload: Bytes::new() };
     let run = RunId::new(&event.id, "h", "plugin", "");
-    let messages = publishing().messages(event, vec![output], &run);
+    let messages = publishing().messages(event, vec![output], &run, &str::to_owned);
     messages.map(|mut messages| messages.remove(0)).map_err(|error| error.problem)
 }
 
@@ -147,7 +147,12 @@ fn what_the_server_would_refuse_for_its_size_is_refused_before() {
             headers: Vec::new(),
             payload: vec![0; size].into(),
         };
-        publishing().messages(&event(&[]), vec![output], &RunId::new("e", "h", "p", ""))
+        publishing().messages(
+            &event(&[]),
+            vec![output],
+            &RunId::new("e", "h", "p", ""),
+            &str::to_owned,
+        )
     };
     assert!(check("out.a.x", 64 * 1024 - OUR_HEADERS).is_ok());
     let refused = check("out.a.x", 64 * 1024 - OUR_HEADERS + 1).unwrap_err();
@@ -164,8 +169,9 @@ fn the_error_names_the_output() {
         payload: Bytes::new(),
     };
     let outputs = vec![output("out.a.x"), output("secret.x")];
-    let error =
-        publishing().messages(&event(&[]), outputs, &RunId::new("e", "h", "p", "")).unwrap_err();
+    let error = publishing()
+        .messages(&event(&[]), outputs, &RunId::new("e", "h", "p", ""), &str::to_owned)
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "output 1 to \"secret.x\": the plugin may not publish there; \

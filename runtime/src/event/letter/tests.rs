@@ -121,3 +121,14 @@ fn a_time_beyond_the_calendar_is_a_number() {
     assert_eq!(milliseconds(&timestamp(u64::MAX)), Some(u64::MAX));
     assert_eq!(milliseconds(&timestamp(1_700_000_000_123)), Some(1_700_000_000_123));
 }
+
+#[test]
+fn a_letter_is_written_as_it_was_read() {
+    let mut headers = stored();
+    headers.extend([fact("Replays", "2"), fact("Namespace", "n"), malformed(b"bad\r\n")]);
+    let letter = Letter::read(&headers, Bytes::from_static(b"p")).unwrap();
+    let again = Letter::read(&letter.headers(), Bytes::from_static(b"p")).unwrap();
+    assert_eq!(again, letter);
+    let left = Letter { left_in_stream: Some(7), ..letter };
+    assert_eq!(Letter::read(&left.headers(), left.event.payload.clone()), Some(left));
+}

@@ -5,8 +5,9 @@ use super::{
     super::provision::ELSEWHERE,
     record::{Cause, Emitted, Record, Told},
 };
-use crate::broker::{
-    Broker, Keep, Message, PublishError, Published, SetupError, Subscription, model,
+use crate::{
+    broker::{Broker, Keep, Message, PublishError, Published, SetupError, Subscription, model},
+    event::{Reply, Request, RequestError},
 };
 
 /// The longest id that tells an event's way, in bytes.
@@ -90,6 +91,10 @@ impl Broker for Recorder {
         };
         self.record.tell(room, told);
         Ok(offered.published)
+    }
+
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        Broker::request(&self.broker, request).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<model::Source, SetupError> {

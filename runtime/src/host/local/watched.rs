@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::record::{Record, Run, Told};
 use crate::{
     event::{Event, Output},
-    plugin::{CallError, Handler, Plugin},
+    plugin::{CallError, Handler, Plugin, Requests},
     telemetry::Metrics,
 };
 
@@ -31,11 +31,19 @@ impl Watched {
 
 impl Handler for Watched {
     async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        self.handle_asking(event, Requests::none()).await
+    }
+
+    async fn handle_asking(
+        &self,
+        event: &Event,
+        requests: Requests,
+    ) -> Result<Vec<Output>, CallError> {
         if self.runs.fetch_add(1, Ordering::Relaxed) % UPKEEP_RUNS == UPKEEP_RUNS - 1 {
             self.metrics.upkeep();
         }
         let begun = Instant::now();
-        let answer = self.plugin.handle(event).await;
+        let answer = self.plugin.handle_asking(event, requests).await;
         let took = begun.elapsed();
         let outcome = answer.as_ref().map(Vec::len).map_err(CallError::clone);
         match &outcome {
@@ -53,5 +61,9 @@ impl Handler for Watched {
         let room = self.record.room().await;
         self.record.tell(room, Told::Run(run));
         answer
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.plugin.redact(text)
     }
 }

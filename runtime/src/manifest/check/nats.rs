@@ -145,7 +145,8 @@ fn check_pair(table: &str, keys: [(&str, bool); 2], report: &mut Report) {
     }
 }
 
-fn secret(
+/// The secret that `raw` says where to find; `key` names it in messages.
+pub(super) fn secret(
     key: &str,
     raw: &raw::Secret,
     surroundings: &Surroundings<'_>,

@@ -6,11 +6,14 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::{
-    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
+    Build, DAY, GIB, HOUR, KIB, MIB, MILLISECOND, Secret, TENTH,
     flow::{self, BreakerOrNot},
+    grants,
+    http::{self, HttpOptions},
 };
 use crate::manifest::{
     Ack, Isolation, OnFailure, OrderBy, Rate, Start,
+    origin::Origin,
     problem::quoted,
     reader::{Node, Report, Table},
     value::{self, Empty, File, Filter, Name, Size, Time},
@@ -38,6 +41,11 @@ pub struct Plugin {
     /// What it may publish over core NATS, at most once. `publish-core = ["ticks.>"]`
     #[schemars(extend("default" = [], "examples" = [["ticks.>"]]))]
     pub publish_core: Option<Vec<Filter>>,
+    /// Components of other contracts only (`pelton inspect` names them): which
+    /// subjects it may ask on while it runs, over core NATS. A request leaves at
+    /// once, and once more when the event is run again. `request = ["rpc.>"]`
+    #[schemars(extend("default" = [], "examples" = [["rpc.>"]]))]
+    pub request: Option<Vec<Filter>>,
     /// Plugins with `stream` only: what makes events belong together that have to
     /// be handled in the order of the stream: a token of the subject, a header
     /// or a JSON pointer. Events of one key run one after the other, through
@@ -129,6 +137,35 @@ pub struct Plugin {
     /// ```
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>", extend("default" = {}, "examples" = [{ "currency": "EUR" }]))]
     pub config: Option<BTreeMap<String, String>>,
+    /// How `pelton build` makes the component; known languages need none of it.
+    ///
+    /// ```toml
+    /// [plugins.price.build]
+    /// command = ["make", "price.wasm"]
+    /// ```
+    pub build: Option<Build>,
+    /// The guest's environment variables: these and no others. What comes from
+    /// the host's environment or from a file is a secret: it is never shown.
+    /// `env = { MODE = "live", TOKEN = { from-env = "API_TOKEN" }, CERT = { from-file = "cert.pem" } }`
+    #[schemars(with = "Option<BTreeMap<String, grants::Value>>", extend("default" = {}, "examples" = [{ "MODE": "live" }, { "TOKEN": { "from-env": "API_TOKEN" } }]))]
+    pub env: Option<BTreeMap<String, grants::Variable>>,
+    /// The folders that the guest sees, by the absolute paths under which it
+    /// sees them: these and no others. It may change them only where `read-only`
+    /// is `false`. `dirs = { "/data" = { host = "./data", read-only = true } }`
+    #[schemars(with = "Option<BTreeMap<String, grants::Folder>>", extend("default" = {}, "examples" = [{ "/data": { "host": "./data", "read-only": true } }, { "/data": "./data" }]))]
+    pub dirs: Option<BTreeMap<String, grants::Folder>>,
+    /// The servers that it may send HTTP requests to: scheme, host and port,
+    /// exactly. A name may not lead to a private address; such an address has to
+    /// be named itself. `http = ["https://api.example.com", "http://127.0.0.1:8080"]`
+    #[schemars(with = "Option<Vec<String>>", extend("default" = [], "examples" = [["https://api.example.com", "http://127.0.0.1:8080"]]))]
+    pub http: Option<Vec<Origin>>,
+    /// Limits of outbound HTTP.
+    ///
+    /// ```toml
+    /// [plugins.price.http-options]
+    /// timeout = "30s"
+    /// ```
+    pub http_options: Option<HttpOptions>,
 }
 
 /// How instances are shared between events.
@@ -186,6 +223,9 @@ pub struct Limits {
     /// `output-bytes = "8MiB"`
     #[schemars(extend("default" = "8MiB", "examples" = ["1MiB"]))]
     pub output_bytes: Option<Size>,
+    /// Number of requests; see `request`. `requests = 100`
+    #[schemars(range(min = 0, max = 1_000_000), extend("default" = 100, "examples" = [1]))]
+    pub requests: Option<u64>,
     /// Lines to the log. `log-lines = 100`
     #[schemars(range(min = 0, max = 1_000_000), extend("default" = 100, "examples" = [20]))]
     pub log_lines: Option<u64>,
@@ -209,6 +249,7 @@ impl Plugin {
             subscribe: table.need("subscribe", subjects, value::filters(Empty::Refused)),
             publish: table.get("publish", value::filters(Empty::Allowed)),
             publish_core: table.get("publish-core", value::filters(Empty::Allowed)),
+            request: table.get("request", value::filters(Empty::Allowed)),
             order_by: table.get("order-by", order_by),
             on_failure: table.get("on-failure", value::choice(ON_FAILURES)),
             rate: table.get("rate", flow::rate),
@@ -226,7 +267,22 @@ impl Plugin {
             breaker: table.get("breaker", flow::breaker),
             limits: table.section("limits", Limits::read),
             config: table.get("config", config),
+            build: table.section("build", Build::read),
+            env: table.get("env", grants::env),
+            dirs: table.get("dirs", grants::dirs),
+            http: table.get("http", http::origins),
+            http_options: table.section("http-options", HttpOptions::read),
         }
+    }
+}
+
+impl Plugin {
+    /// The files that its secrets are in.
+    pub fn secret_files(&self) -> impl Iterator<Item = &File> {
+        self.env.iter().flat_map(BTreeMap::values).filter_map(|variable| match variable {
+            grants::Variable::Secret(Secret::FromFile(file)) => Some(file),
+            _ => None,
+        })
     }
 }
 
@@ -250,6 +306,7 @@ impl Limits {
             cpu: table.get("cpu", value::time(MILLISECOND..=HOUR)),
             outputs: table.get("outputs", value::count(0..=1_000_000)),
             output_bytes: table.get("output-bytes", value::size(0..=GIB)),
+            requests: table.get("requests", value::count(0..=1_000_000)),
             log_lines: table.get("log-lines", value::count(0..=1_000_000)),
             log_bytes: table.get("log-bytes", value::size(0..=64 * MIB)),
         }
@@ -337,7 +394,7 @@ fn config_text(node: &Node<'_>, report: &mut Report) -> Option<String> {
 }
 
 /// The text of what is neither a list nor a table.
-fn scalar_text(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn scalar_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(integer) => {

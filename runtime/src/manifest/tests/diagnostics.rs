@@ -11,6 +11,7 @@ fn diagnosis(file: &Path) -> String {
         base: Path::new("../tests/manifest"),
         environment: &environment(),
         check_component: &check_component,
+        needs_components: true,
     };
     let name = file.file_name().unwrap().to_string_lossy();
     match Manifest::parse(&fs::read(file).unwrap(), &name, &surroundings) {

@@ -214,7 +214,7 @@ fn it_has_the_keys_that_the_reader_asks_for() {
     for key in keys() {
         tables.entry(key.table).or_default().insert(key.name);
     }
-    assert_eq!(tables.len(), 11, "{:?}", tables.keys());
+    assert_eq!(tables.len(), 12, "{:?}", tables.keys());
     for (table, expected) in tables {
         let key = Key { table, name: "qqqqqqqqqq".to_owned(), schema: Value::Null };
         let problems = parse_bytes(with(&key, &json!(1)).as_bytes()).unwrap_err();
@@ -252,6 +252,9 @@ fn its_defaults_are_the_real_ones() {
             // These need a stream.
             base.push_str("stream = \"ELSEWHERE\"\n");
         }
+        if key.table == ["plugins", "x", "http-options"] {
+            base.push_str("http = [\"http://h\"]\n");
+        }
         if key.table == ["nats", "tls"] {
             // That the table is there says that TLS is wanted.
             base.push_str("[nats.tls]\n");
@@ -273,7 +276,7 @@ fn toml_text(value: &Value) -> String {
 }
 
 fn everything(manifest: &Manifest) -> String {
-    let Manifest { host, nats, admin, dead_letters, streams, plugins, source: _ } = manifest;
+    let Manifest { host, nats, admin, dead_letters, streams, plugins, .. } = manifest;
     format!("{host:?} {nats:?} {admin:?} {dead_letters:?} {streams:?} {plugins:?}")
 }
 

@@ -1,0 +1,150 @@
+//! `pelton new`: makes a project to begin with.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _, stderr, stdin},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use pelton::{
+    build,
+    manifest::Language,
+    templates::{self, Project, Template},
+};
+
+use super::{Exit, report};
+
+/// Make a project with a handler that builds at once
+///
+/// It has a handler, a manifest, test cases, a README and the contract in WIT. Nothing is
+/// installed; tools that are missing are named, each with the command that gets it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pelton new hello --lang rust\n  \
+    pelton new orders --lang typescript --template router --path handlers/orders\n  \
+    pelton new --list")]
+pub struct Arguments {
+    /// The name of the plugin and of its package: lower-case letters, digits and `-`
+    #[arg(required_unless_present = "list")]
+    name: Option<String>,
+    /// rust, python, javascript, typescript, go or c
+    #[arg(long = "lang", visible_alias = "language", value_name = "LANGUAGE", value_parser = language)]
+    language: Option<Language>,
+    /// What to begin with; --list shows them
+    #[arg(long, value_name = "TEMPLATE", default_value = "transform", value_parser = template)]
+    template: Template,
+    /// The folder to make, instead of one named like the plugin
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// Show the languages and their templates
+    #[arg(long)]
+    list: bool,
+}
+
+/// Makes the project and says how to go on.
+pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Some(name) = arguments.name.filter(|_| !arguments.list) else {
+        report::text(&list())?;
+        return Ok(Exit::Ok);
+    };
+    let Some(language) = arguments.language.or_else(ask) else {
+        let names = keys().join(", ");
+        report::error(&anyhow::anyhow!("which language? Add --lang with one of {names}"));
+        return Ok(Exit::Usage);
+    };
+    let folder = arguments.path.unwrap_or_else(|| PathBuf::from(&name));
+    let project = Project { name, language, template: arguments.template, folder };
+    if let Err(error) = project.make() {
+        report::error(&error.into());
+        return Ok(Exit::Usage);
+    }
+    report::text(&made(&project)?)?;
+    Ok(Exit::Ok)
+}
+
+/// What was made, what is missing, and what comes next.
+fn made(project: &Project) -> anyhow::Result<String> {
+    let folder = project.folder.display();
+    let Project { language, template, .. } = project;
+    let mut text = format!(
+        "{folder}: a handler in {language} that {}; it is in {}\n",
+        template.about,
+        project.folder.join(project.handler()).display()
+    );
+    for missing in missing(*language, &project.folder)? {
+        text += &format!("\nstill missing: {missing}\n");
+    }
+    text += &format!("\n  cd {folder}\n  pelton build\n  pelton test\n");
+    Ok(text)
+}
+
+fn missing(language: Language, folder: &Path) -> io::Result<Vec<build::MissingTool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(build::missing_tools(language, folder)))
+}
+
+fn list() -> String {
+    let mut text = String::from("languages\n");
+    for (key, language) in Language::ALL {
+        let templates: Vec<_> = templates::of(language).map(|template| template.name).collect();
+        text += &format!("  {key:<12}{}\n", templates.join(", "));
+    }
+    text += "\ntemplates\n";
+    for template in templates::ALL {
+        if Language::ALL
+            .iter()
+            .any(|(_, language)| templates::of(*language).any(|it| it == template))
+        {
+            text += &format!("  {:<12}{}\n", template.name, template.about);
+        }
+    }
+    text
+}
+
+/// Asks for the language, where somebody can answer; three times at most.
+fn ask() -> Option<Language> {
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return None;
+    }
+    for _ in 0..3 {
+        report::note(&format!("which language? ({}) ", keys().join(", ")));
+        stderr().flush().ok()?;
+        let mut line = String::new();
+        if stdin().lock().read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match language(line.trim()) {
+            Ok(language) => return Some(language),
+            Err(error) => report::note(&format!("{error}\n")),
+        }
+    }
+    None
+}
+
+fn keys() -> Vec<&'static str> {
+    Language::ALL.iter().map(|(key, _)| *key).collect()
+}
+
+/// A language by its name, or by what people call it for short.
+fn language(text: &str) -> Result<Language, String> {
+    let lower = text.to_lowercase();
+    let name = match lower.as_str() {
+        "js" => "javascript",
+        "ts" => "typescript",
+        "py" | "python3" => "python",
+        "rs" => "rust",
+        "golang" => "go",
+        other => other,
+    };
+    let found = Language::ALL.iter().find(|(key, _)| *key == name);
+    found.map(|(_, language)| *language).ok_or_else(|| {
+        format!("there is no template in that language; there are {}. Components in any other work as well: see `[plugins.NAME.build] command`", keys().join(", "))
+    })
+}
+
+fn template(text: &str) -> Result<Template, String> {
+    templates::find(text).ok_or_else(|| {
+        let names: Vec<_> = templates::ALL.iter().map(|template| template.name).collect();
+        format!("there are {}", names.join(", "))
+    })
+}

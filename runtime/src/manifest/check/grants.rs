@@ -1,0 +1,149 @@
+//! What a plugin may reach outside its sandbox: secrets fetched, folders looked
+//! at, origins compared.
+
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+use super::{Surroundings, bytes, nats::secret, number, time, unreadable};
+use crate::manifest::{
+    defaults,
+    grants::{Folder, Grants, Http, Variable},
+    problem::Problem,
+    raw,
+    reader::Report,
+    source::{Target, join},
+};
+
+/// Checks the grants of the plugin at `path`.
+pub fn grants(
+    path: &str,
+    raw: &raw::Plugin,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Grants {
+    let env = raw.env.iter().flatten().filter_map(|(name, variable)| {
+        let key = join(&join(path, "env"), name);
+        Some((name.clone(), self::variable(&key, variable, surroundings, report)?))
+    });
+    Grants {
+        env: env.collect(),
+        dirs: dirs(path, raw, surroundings, report),
+        http: http(path, raw, report),
+    }
+}
+
+fn http(path: &str, raw: &raw::Plugin, report: &mut Report) -> Option<Http> {
+    let options_path = join(path, "http-options");
+    let origins = raw.http.clone().unwrap_or_default();
+    let default = raw::HttpOptions::default();
+    let options = raw.http_options.as_ref();
+    if options.is_some() && raw.http.is_none() && report.is_sound(&[&join(path, "http")]) {
+        let message = format!("`{options_path}` has no effect: the plugin may send no requests");
+        let problem = Problem::new("no-effect", message)
+            .label(Target::Key(options_path), "")
+            .help("grant it servers, `http = [\"https://api.example.com\"]`, or remove the table");
+        report.add(problem);
+        return None;
+    }
+    let options = options.unwrap_or(&default);
+    let http = Http {
+        origins,
+        connect_timeout: time(options.connect_timeout, defaults::HTTP_CONNECT_TIMEOUT),
+        timeout: time(options.timeout, defaults::HTTP_TIMEOUT),
+        header_bytes: bytes(options.header_bytes, defaults::HTTP_HEADER_BYTES),
+        request_bytes: bytes(options.request_bytes, defaults::HTTP_BODY_BYTES),
+        response_bytes: bytes(options.response_bytes, defaults::HTTP_BODY_BYTES),
+        requests: number(options.requests, defaults::HTTP_REQUESTS),
+        concurrency: number(options.concurrency, defaults::HTTP_CONCURRENCY),
+        idempotency_key: options.idempotency_key.unwrap_or(true),
+    };
+    (!http.origins.is_empty()).then_some(http)
+}
+
+fn dirs(
+    path: &str,
+    raw: &raw::Plugin,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Vec<Folder> {
+    let path = join(path, "dirs");
+    let mut found: Vec<Folder> = Vec::new();
+    for (guest, raw) in raw.dirs.iter().flatten() {
+        let outer = found.iter().find(|outer| contains(&outer.guest, guest));
+        if let Some(outer) = outer.map(|outer| join(&path, &outer.guest)) {
+            report.add(overlapping(&outer, &join(&path, guest)));
+        } else if let Some(folder) = folder(&join(&path, guest), guest, raw, surroundings) {
+            found.extend(folder.map_err(|problem| report.add(problem)).ok());
+        }
+    }
+    found
+}
+
+/// Whether the guest sees `inner` inside `outer`. In the order of names what is
+/// inside comes later.
+fn contains(outer: &str, inner: &str) -> bool {
+    let rest = inner.strip_prefix(outer.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn overlapping(outer: &str, inner: &str) -> Problem {
+    Problem::new("bad-folder", format!("`{inner}` is inside `{outer}`"))
+        .label(Target::Key(inner.to_owned()), "the guest sees this folder")
+        .label(Target::Key(outer.to_owned()), "inside this one")
+        .help("let the guest see the two side by side: which of them a path means must be plain")
+}
+
+/// `None`: what is written of it is wrong already.
+fn folder(
+    key: &str,
+    guest: &str,
+    raw: &raw::grants::Folder,
+    surroundings: &Surroundings<'_>,
+) -> Option<Result<Folder, Problem>> {
+    let host = surroundings.resolve(&raw.host()?.0);
+    let key = match raw {
+        raw::grants::Folder::Host(_) => key.to_owned(),
+        raw::grants::Folder::Table(_) => join(key, "host"),
+    };
+    let about = match fs::metadata(&host) {
+        Ok(about) => about,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("there is no folder `{}`", host.display());
+            let help =
+                "make it, or correct the path: relative paths begin at the manifest's folder";
+            return Some(Err(Problem::new("file", message)
+                .label(Target::Value(key), "")
+                .help(help)));
+        }
+        Err(error) => return Some(Err(unreadable(&key, &host, &error))),
+    };
+    if !about.is_dir() {
+        let problem = Problem::new("file", format!("`{}` is not a folder", host.display()))
+            .label(Target::Value(key), "this is no folder")
+            .help("name the folder that it is in: a plugin is granted folders, not files");
+        return Some(Err(problem));
+    }
+    let identity = (about.dev(), about.ino());
+    Some(Ok(Folder { guest: guest.to_owned(), host, read_only: raw.read_only(), identity }))
+}
+
+fn variable(
+    key: &str,
+    raw: &raw::grants::Variable,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Option<Variable> {
+    let place = match raw {
+        raw::grants::Variable::Text(text) => return Some(Variable::Plain(text.clone())),
+        raw::grants::Variable::Secret(place) => place,
+    };
+    let secret = secret(key, place, surroundings, report)?;
+    if secret.expose().contains('\0') {
+        let problem =
+            Problem::new("bad-variable", format!("the value for `{key}` contains a NUL character"))
+                .label(Target::Value(key.to_owned()), "")
+                .help("environment variables are text: encode it, or grant its folder by `dirs`");
+        report.add(problem);
+        return None;
+    }
+    Some(Variable::Secret(secret))
+}

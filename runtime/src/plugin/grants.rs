@@ -1,0 +1,60 @@
+//! What one plugin was granted, ready for its instances: shared by all of them.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, filesystem::WasiFilesystemCtx};
+
+use super::{outbound::Outbound, redact::Redaction};
+use crate::manifest;
+
+/// The grants of one plugin.
+pub(super) struct Grants {
+    env: Vec<(String, String)>,
+    /// Opened once: an instance costs no system call for it, and none that could
+    /// fail or block.
+    folders: Option<WasiFilesystemCtx>,
+    pub(super) redaction: Redaction,
+    pub(super) outbound: Arc<Outbound>,
+}
+
+impl Grants {
+    /// Opens the folders; the error is the first that cannot be opened. Blocks.
+    pub(super) fn new(
+        plugin: Arc<str>,
+        grants: &manifest::Grants,
+        uses_http: bool,
+    ) -> Result<Grants, (PathBuf, io::Error)> {
+        let http = grants.http.as_ref().filter(|_| uses_http);
+        let env = grants.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        Ok(Grants {
+            env: env.collect(),
+            folders: folders(&grants.dirs)?,
+            redaction: Redaction::new(grants.secrets()),
+            outbound: Arc::new(Outbound::new(plugin, http)),
+        })
+    }
+
+    /// A context with what was granted, and what `builder` has.
+    pub(super) fn give(&self, builder: &mut WasiCtxBuilder) -> WasiCtx {
+        let mut ctx = builder.envs(&self.env).build();
+        if let Some(folders) = &self.folders {
+            *ctx.filesystem() = folders.clone();
+        }
+        ctx
+    }
+}
+
+fn folders(
+    granted: &[manifest::Folder],
+) -> Result<Option<WasiFilesystemCtx>, (PathBuf, io::Error)> {
+    let mut builder = WasiCtx::builder();
+    for folder in granted {
+        let perms = if folder.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        let opened = builder.preopened_dir(&folder.host, &folder.guest, perms);
+        opened.map_err(|error| {
+            let error = error.downcast::<io::Error>().unwrap_or_else(io::Error::other);
+            (folder.host.clone(), error)
+        })?;
+    }
+    Ok((!granted.is_empty()).then(|| builder.build().filesystem().clone()))
+}

@@ -1,0 +1,424 @@
+//! New projects: a handler with its manifest, test cases and contract, made of
+//! templates that are part of the binary. Nothing is compiled here.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use include_dir::{Dir, include_dir};
+
+use crate::{build, manifest::Language, plugin::CONTRACT};
+
+/// `<language>/<template>/…` with `<language>/all` and `shared/…` beside it.
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+
+/// What a new project begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What the handler does, in a few words.
+    pub about: &'static str,
+}
+
+/// All templates; the first is the default. Not every language has all.
+pub const ALL: [Template; 4] = [
+    Template { name: "transform", about: "reads an event, changes it, puts out another" },
+    Template { name: "router", about: "sends an event on to a subject by what is in it" },
+    Template { name: "aggregate", about: "makes a summary of a batch, one sensor in order" },
+    Template { name: "webhook", about: "calls an HTTP API for each event" },
+];
+
+/// A project that is to be made.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The name of the plugin and of its package.
+    pub name: String,
+    /// What the handler is written in.
+    pub language: Language,
+    /// What it begins with.
+    pub template: Template,
+    /// The folder that is made.
+    pub folder: PathBuf,
+}
+
+/// Why no project was made. Nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// The name will not do.
+    #[error("`{name}` cannot be the name: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why, and what would do.
+        reason: String,
+    },
+    /// There is something already.
+    #[error("`{p}` is there already and not empty: choose another name, or another folder with --path", p = .0.display())]
+    Exists(PathBuf),
+    /// The language has no such template.
+    #[error("there is no template `{template}` for {language}; it has {known}")]
+    NoTemplate {
+        /// The template.
+        template: String,
+        /// The language.
+        language: Language,
+        /// Those that it has.
+        known: String,
+    },
+    /// A file could not be written.
+    #[error("{what} `{p}`: {source}{remedy}", p = path.display(), remedy = remedy(source))]
+    File {
+        /// What was to be done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The bindings could not be written.
+    #[error(transparent)]
+    Bindings(#[from] build::BuildError),
+}
+
+impl NewError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            NewError::Name { .. } => "project-name",
+            NewError::Exists(_) => "project-exists",
+            NewError::NoTemplate { .. } => "project-template",
+            NewError::File { .. } => "project-file",
+            NewError::Bindings(error) => error.code(),
+        }
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; choose a folder that you may write to, with --path, or change its permissions"
+        }
+        _ => "",
+    }
+}
+
+/// The template with this name.
+pub fn find(name: &str) -> Option<Template> {
+    ALL.into_iter().find(|template| template.name == name)
+}
+
+/// The templates that a language has.
+pub fn of(language: Language) -> impl Iterator<Item = Template> {
+    let has = move |template: &Template| {
+        TEMPLATES.get_dir(format!("{}/{}", language.key(), template.name)).is_some()
+    };
+    ALL.into_iter().filter(has)
+}
+
+impl Project {
+    /// Checks the name and makes the project: all of it, or nothing.
+    ///
+    /// # Errors
+    /// If the name will not do, if there is something in the folder already, or
+    /// if a file cannot be written.
+    pub fn make(&self) -> Result<(), NewError> {
+        check_name(&self.name, self.language)?;
+        if !of(self.language).any(|template| template == self.template) {
+            let known: Vec<_> = of(self.language).map(|template| template.name).collect();
+            let (template, known) = (self.template.name.to_owned(), known.join(", "));
+            return Err(NewError::NoTemplate { template, language: self.language, known });
+        }
+        let cannot =
+            |what| move |source| NewError::File { what, path: self.folder.clone(), source };
+        if self.folder.symlink_metadata().is_ok() && !is_empty(&self.folder) {
+            return Err(NewError::Exists(self.folder.clone()));
+        }
+        let folder = std::path::absolute(&self.folder).map_err(cannot("find"))?;
+        let parent = folder.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(cannot("make the folders above"))?;
+        let beside = tempfile::Builder::new()
+            .prefix(".pelton-new-")
+            .tempdir_in(parent)
+            .map_err(cannot("make the folder"))?;
+        self.write(beside.path())?;
+        share(beside.path()).map_err(cannot("make the folder"))?;
+        // An empty folder gives way; one that is filled meanwhile does not.
+        fs::rename(beside.path(), &folder).map_err(cannot("make the folder"))?;
+        // It is not where it was, so there is nothing to remove.
+        drop(beside.keep());
+        Ok(())
+    }
+
+    /// The files with the handler, seen from the project's folder.
+    pub fn handler(&self) -> &'static str {
+        match self.language {
+            Language::Rust => "src/lib.rs",
+            Language::Go => "handler.go",
+            Language::JavaScript => "handler.js",
+            Language::TypeScript => "handler.ts",
+            Language::Python => "app.py",
+            Language::C => "handler.c",
+        }
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), NewError> {
+        let (language, template) = (self.language.key(), self.template.name);
+        // The more special, the later: it takes the place of the more general.
+        let layers = [
+            "shared/all".to_owned(),
+            format!("shared/{template}"),
+            format!("{language}/all"),
+            format!("{language}/{template}"),
+        ];
+        for layer in layers.iter().filter_map(|layer| TEMPLATES.get_dir(layer)) {
+            self.write_layer(layer, layer.path(), folder)?;
+        }
+        put(&folder.join("wit/events.wit"), CONTRACT.as_bytes())?;
+        if self.language == Language::Go {
+            build::write_go_package(folder)?;
+        }
+        Ok(())
+    }
+
+    fn write_layer(&self, layer: &Dir<'_>, root: &Path, folder: &Path) -> Result<(), NewError> {
+        for file in layer.files() {
+            let below = file.path().strip_prefix(root).unwrap_or(file.path());
+            let path = folder.join(self.file_name(below));
+            match file.contents_utf8() {
+                Some(text) => put(&path, self.fill(text).as_bytes())?,
+                None => put(&path, file.contents())?,
+            }
+        }
+        layer.dirs().try_for_each(|layer| self.write_layer(layer, root, folder))
+    }
+
+    /// Names that mean something to git, or hold the project's own name.
+    fn file_name(&self, below: &Path) -> PathBuf {
+        let name = below.file_name().unwrap_or_default().to_string_lossy();
+        let name = match &*name {
+            "gitignore" => ".gitignore".to_owned(),
+            name => name.replace("NAME", &self.name),
+        };
+        below.with_file_name(name)
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let language = self.language.to_string();
+        let component = format!("build/{}.wasm", self.name);
+        let words = [
+            ("{{name}}", self.name.as_str()),
+            ("{{language}}", &language),
+            ("{{component}}", &component),
+            ("{{handler}}", self.handler()),
+            ("{{what}}", self.template.about),
+            ("{{setup}}", setup(self.language)),
+        ];
+        words.iter().fold(text.to_owned(), |text, (mark, word)| text.replace(mark, word))
+    }
+}
+
+/// What has to be there before the first build, for the README.
+fn setup(language: Language) -> &'static str {
+    match language {
+        Language::Rust => {
+            "Needs Rust from [rustup.rs](https://rustup.rs) with its target for Wasm: `rustup target add wasm32-wasip2`."
+        }
+        Language::Go => {
+            "Needs [Go](https://go.dev/dl) 1.25 or newer. The package `pelton` is written by `pelton build`."
+        }
+        Language::JavaScript | Language::TypeScript => {
+            "Needs [Node](https://nodejs.org) 20 or newer; `pelton build` runs `npm install` when it has to."
+        }
+        Language::Python => {
+            "Needs Python 3.10 or newer; `pelton build` makes `.venv` and installs `requirements.txt` into it when it has to."
+        }
+        Language::C => {
+            "Needs clang with wasi-libc (Debian: `apt-get install clang lld wasi-libc libclang-rt-dev-wasm32`), or zig: `python3 -m venv .venv && .venv/bin/pip install ziglang`. `plugin.h` is written to `.pelton/bindings` by `pelton build`."
+        }
+    }
+}
+
+fn put(path: &Path, content: &[u8]) -> Result<(), NewError> {
+    let failed = |source| NewError::File { what: "write", path: path.to_owned(), source };
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    fs::write(path, content).map_err(failed)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// A temporary folder is its owner's alone; a project is as any other folder.
+fn share(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let like = folder.join("wit").metadata()?.permissions().mode();
+    fs::set_permissions(folder, fs::Permissions::from_mode(like))
+}
+
+/// Names that a language would refuse, or take for something else.
+fn check_name(name: &str, language: Language) -> Result<(), NewError> {
+    let refuse =
+        |reason: &str| Err(NewError::Name { name: name.to_owned(), reason: reason.to_owned() });
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 40 || !name.chars().all(is_allowed) {
+        return refuse(
+            "use 1 to 40 lower-case letters, digits and `-`: it becomes a part of names in NATS and of the package",
+        );
+    }
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.ends_with('-') {
+        return refuse("begin it with a letter, and end it with a letter or a digit");
+    }
+    let reserved: &[&str] = match language {
+        Language::Rust => &RUST,
+        Language::Go => &GO,
+        _ => &[],
+    };
+    if reserved.contains(&name) {
+        return refuse(&format!(
+            "{language} uses that word itself; add another, as in `{name}-handler`"
+        ));
+    }
+    Ok(())
+}
+
+/// Keywords, and crates that are always there.
+const RUST: [&str; 56] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "union",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "yield",
+];
+
+/// Keywords, and the first parts of the names of the standard library's packages.
+const GO: [&str; 73] = [
+    "all",
+    "archive",
+    "bufio",
+    "builtin",
+    "bytes",
+    "break",
+    "case",
+    "chan",
+    "cmd",
+    "cmp",
+    "compress",
+    "const",
+    "container",
+    "context",
+    "continue",
+    "crypto",
+    "database",
+    "debug",
+    "default",
+    "defer",
+    "else",
+    "embed",
+    "encoding",
+    "errors",
+    "expvar",
+    "fallthrough",
+    "flag",
+    "fmt",
+    "for",
+    "func",
+    "go",
+    "goto",
+    "hash",
+    "html",
+    "if",
+    "image",
+    "import",
+    "index",
+    "interface",
+    "internal",
+    "io",
+    "iter",
+    "log",
+    "main",
+    "map",
+    "maps",
+    "math",
+    "mime",
+    "net",
+    "os",
+    "package",
+    "path",
+    "plugin",
+    "range",
+    "reflect",
+    "regexp",
+    "return",
+    "runtime",
+    "select",
+    "slices",
+    "sort",
+    "std",
+    "strconv",
+    "strings",
+    "struct",
+    "switch",
+    "sync",
+    "syscall",
+    "test",
+    "testing",
+    "text",
+    "time",
+    "type",
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+
+fn project(folder: &Path, name: &str, language: Language, template: &str) -> Project {
+    let template = find(template).unwrap();
+    Project { name: name.to_owned(), language, template, folder: folder.join(name) }
+}
+
+#[test]
+fn every_template_of_every_language_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    for (key, language) in Language::ALL {
+        for template in of(language) {
+            let name = format!("{key}-{}", template.name);
+            let project = project(folder.path(), &name, language, template.name);
+            project.make().unwrap();
+            let files = [
+                "pelton.toml",
+                "README.md",
+                ".gitignore",
+                "wit/events.wit",
+                project.handler(),
+                &format!("{name}.test.toml"),
+            ];
+            for file in files {
+                let text = fs::read_to_string(project.folder.join(file));
+                let text = text.unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+                assert!(
+                    !text.contains("{{") || file == project.handler(),
+                    "{name}: {file}:\n{text}"
+                );
+            }
+            assert_eq!(Language::of(&project.folder), Some(language), "{name}");
+        }
+    }
+}
+
+#[test]
+fn rust_go_and_c_have_the_usual_templates() {
+    for language in [Language::Rust, Language::Go, Language::C] {
+        let names: Vec<_> = of(language).map(|template| template.name).collect();
+        assert!(names.starts_with(&["transform", "router", "aggregate"]), "{language}: {names:?}");
+    }
+}
+
+#[test]
+fn names_that_would_not_build_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, language) in [
+        ("", Language::C),
+        ("Hello", Language::C),
+        ("a b", Language::Python),
+        ("../x", Language::C),
+        ("9lives", Language::C),
+        ("a-", Language::C),
+        ("-a", Language::C),
+        ("fn", Language::Rust),
+        ("test", Language::Rust),
+        ("encoding", Language::Go),
+        (&*"a".repeat(41), Language::C),
+    ] {
+        let error = project(folder.path(), name, language, "transform").make().unwrap_err();
+        assert!(matches!(error, NewError::Name { .. }), "{name}: {error}");
+    }
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn what_is_there_already_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "hello", Language::C, "transform");
+    fs::create_dir(&project.folder).unwrap();
+    project.make().unwrap();
+    fs::write(project.folder.join("handler.c"), "mine").unwrap();
+    assert!(matches!(project.make().unwrap_err(), NewError::Exists(_)));
+    assert_eq!(fs::read_to_string(project.folder.join("handler.c")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left over");
+}
+
+#[test]
+fn a_file_in_the_way_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("hello"), "a file").unwrap();
+    let error = project(folder.path(), "hello", Language::C, "router").make().unwrap_err();
+    assert!(error.to_string().contains("hello"), "{error}");
+}

@@ -1,0 +1,1 @@
+// Only there to be found: this is what a handler in C would be built of.

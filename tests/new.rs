@@ -1,0 +1,291 @@
+//! From nothing to a handled event: `pelton new`, `pelton build`, `pelton run`,
+//! and what they say when something is missing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::harness::{Daemon, Finished, Server, eventually, language_path, pelton, root, verb};
+
+/// `pelton build` with the toolchains of all languages, and one target folder
+/// for all that cargo builds.
+fn build(folder: &Path, arguments: &[&str]) -> Finished {
+    build_with(folder, arguments, &format!("{}:{}", language_path(), path()))
+}
+
+fn build_with(folder: &Path, arguments: &[&str], path: &str) -> Finished {
+    let mut command = pelton();
+    command
+        .arg("build")
+        .args(arguments)
+        .env("PATH", path)
+        .env("CARGO_TARGET_DIR", root().join("target/new"))
+        .env("GOCACHE", root().join("target/go"))
+        .env("ZIG_GLOBAL_CACHE_DIR", root().join("target/zig"))
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    finished(command)
+}
+
+fn finished(mut command: Command) -> Finished {
+    let output = command.output().unwrap();
+    Finished {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn path() -> String {
+    std::env::var("PATH").unwrap()
+}
+
+/// Makes a project and builds it; without network if it has been built before.
+fn project(folder: &Path, name: &str, language: &str, template: &str) -> PathBuf {
+    let made = verb(folder, &["new", name, "--lang", language, "--template", template]);
+    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    assert!(made.stdout.contains("pelton build"), "{}", made.stdout);
+    let project = folder.join(name);
+    let mut built = build(&project, &["--offline"]);
+    if built.status.code() != Some(0) {
+        built = build(&project, &[]);
+    }
+    assert_eq!(built.status.code(), Some(0), "{}\n{}", built.stdout, built.stderr);
+    project
+}
+
+/// Sends one event through a new project of `language`.
+async fn handles(language: &str, template: &str, event: [&str; 2], output: [&str; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let name = format!("new-{language}-{template}");
+    let (base, language, template) =
+        (folder.path().to_owned(), language.to_owned(), template.to_owned());
+    let make = move || project(&base, &name, &language, &template);
+    let project = tokio::task::spawn_blocking(make).await.unwrap();
+    let server = Server::start().await;
+    let url = server.url();
+    let mut daemon = Daemon::launch(&project, &["--nats-url", &url]);
+    daemon.ready().await;
+
+    let [subject, payload] = event;
+    server.publish(subject, payload).await;
+
+    let [subject, part] = output;
+    let stream = subject.split('.').next().unwrap().to_uppercase();
+    let stored = eventually("the handler's output is stored", async || {
+        let stored = server.stored(&stream).await;
+        stored.into_iter().find(|stored| stored.subject == subject)
+    })
+    .await;
+    assert!(stored.text().contains(part), "{}", stored.text());
+}
+
+const ORDER: [&str; 2] = ["orders.created", r#"{"id":"Zoë-1","quantity":3,"price":4.5}"#];
+const PRICED: [&str; 2] = ["orders.priced", "13.5"];
+const PAID: [&str; 2] = ["orders.paid", r#"{"id":"A-1","country":"DE"}"#];
+const SHIPPED: [&str; 2] = ["shipping.europe", r#"{"id":"A-1","country":"DE"}"#];
+const BATCH: [&str; 2] = ["readings.batch.boiler", r#"{"values":[20,22,27]}"#];
+const SUMMARY: [&str; 2] = ["readings.summary.boiler", r#""mean":23"#];
+
+#[tokio::test]
+async fn a_new_project_in_rust_handles_an_event() {
+    handles("rust", "transform", ORDER, PRICED).await;
+    handles("rust", "router", PAID, SHIPPED).await;
+    handles("rust", "aggregate", BATCH, SUMMARY).await;
+}
+
+#[tokio::test]
+async fn a_new_project_in_go_handles_an_event() {
+    handles("go", "transform", ORDER, PRICED).await;
+    handles("go", "router", PAID, SHIPPED).await;
+    handles("go", "aggregate", BATCH, SUMMARY).await;
+}
+
+#[tokio::test]
+async fn a_new_project_in_c_handles_an_event() {
+    let (raw, parsed) = (["readings.raw", "boiler;21.5"], ["readings.parsed", r#""value":21.5"#]);
+    handles("c", "transform", raw, parsed).await;
+    let (raw, routed) =
+        (["readings.raw", "cellar/boiler;21"], ["rooms.cellar", "cellar/boiler;21"]);
+    handles("c", "router", raw, routed).await;
+    handles("c", "aggregate", ["readings.batch.boiler", "20;22;27"], SUMMARY).await;
+}
+
+#[test]
+fn what_has_not_changed_is_not_built_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "again", "c", "router");
+    let again = build(&project, &[]);
+    assert!(again.stdout.contains("up to date"), "{}", again.stdout);
+    assert!(!again.stderr.contains("-mexec-model"), "it was compiled:\n{}", again.stderr);
+
+    let handler = project.join("handler.c");
+    let text = fs::read_to_string(&handler).unwrap().replace("rooms.other", "rooms.rest");
+    fs::write(&handler, text).unwrap();
+    let changed = build(&project, &[]);
+    assert!(changed.stdout.contains("built in"), "{}", changed.stdout);
+}
+
+#[test]
+fn the_compilers_own_words_come_through_and_the_old_component_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "broken", "c", "router");
+    let before = fs::read(project.join("build/broken.wasm")).unwrap();
+    fs::write(project.join("handler.c"), "int f(void) { return nonsense; }\n").unwrap();
+
+    let failed = build(&project, &[]);
+
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(failed.stderr.contains("handler.c:1:22: error:"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("plugin `broken`"), "{}", failed.stderr);
+    assert_eq!(fs::read(project.join("build/broken.wasm")).unwrap(), before);
+    let files = fs::read_dir(project.join("build")).unwrap().count();
+    assert_eq!(files, 1, "something was left beside the component");
+}
+
+#[test]
+fn a_tool_that_is_missing_is_named_with_what_gets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (language, tool, remedy) in [
+        ("go", "Go 1.25", "https://go.dev/dl"),
+        ("c", "C compiler", "pip install ziglang"),
+        ("rust", "Rust", "https://rustup.rs"),
+    ] {
+        let name = format!("no-{language}");
+        let nothing = folder.path().join("nothing");
+        let mut command = pelton();
+        command.args(["new", &name, "--lang", language]).env("PATH", &nothing);
+        let made = finished(in_folder(command, folder.path()));
+        assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+        assert!(made.stdout.contains(tool) && made.stdout.contains(remedy), "{}", made.stdout);
+        let built = build_with(&folder.path().join(&name), &[], nothing.to_str().unwrap());
+        assert_eq!(built.status.code(), Some(1));
+        assert!(built.stderr.contains(tool) && built.stderr.contains(remedy), "{}", built.stderr);
+    }
+}
+
+fn in_folder(mut command: Command, folder: &Path) -> Command {
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_tool_of_the_wrong_version_is_named_with_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = verb(folder.path(), &["new", "old", "--lang", "go"]);
+    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    let tools = folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    script(&tools.join("go"), "echo go version go1.19.8 linux/amd64");
+    let path = format!("{}:{}", tools.display(), path());
+    let built = build_with(&folder.path().join("old"), &[], &path);
+    assert_eq!(built.status.code(), Some(1));
+    for words in ["Go 1.25", "Go 1.19.8", "https://go.dev"] {
+        assert!(built.stderr.contains(words), "no {words} in {}", built.stderr);
+    }
+}
+
+fn script(path: &Path, line: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, format!("#!/bin/sh\n{line}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_command_of_ones_own_makes_the_component() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(crate::harness::guest("echo"), folder.path().join("given.bin")).unwrap();
+    let manifest = "[plugins.own]\ncomponent = \"out.wasm\"\nsubscribe = [\"in\"]\n\
+        [plugins.own.build]\ncommand = \"cp given.bin out.wasm\"\nwatch = [\"given.*\"]\n";
+    fs::write(folder.path().join("pelton.toml"), manifest).unwrap();
+    let check = verb(folder.path(), &["check"]);
+    assert!(check.stderr.contains("run `pelton build`"), "{}", check.stderr);
+
+    let built = build_with(folder.path(), &[], &path());
+    assert_eq!(built.status.code(), Some(0), "{}", built.stderr);
+    assert!(built.stdout.contains("own"), "{}", built.stdout);
+    let again = build_with(folder.path(), &[], &path());
+    assert!(again.stdout.contains("up to date"), "{}", again.stdout);
+
+    // What is no handler does not take the place of one that is.
+    fs::write(folder.path().join("given.bin"), "no component").unwrap();
+    let failed = build_with(folder.path(), &[], &path());
+    assert_eq!(failed.status.code(), Some(1), "{}", failed.stdout);
+    assert_eq!(verb(folder.path(), &["check"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_component_without_sources_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(crate::harness::guest("echo"), folder.path().join("echo.wasm")).unwrap();
+    let manifest = "[plugins.echo]\ncomponent = \"echo.wasm\"\nsubscribe = [\"in\"]\n";
+    fs::write(folder.path().join("pelton.toml"), manifest).unwrap();
+    let built = build_with(folder.path(), &[], &path());
+    assert_eq!(built.status.code(), Some(0), "{}", built.stderr);
+    assert!(built.stdout.contains("prebuilt"), "{}", built.stdout);
+    assert!(!folder.path().join(".pelton").exists());
+    let unknown = build_with(folder.path(), &["--plugin", "eco"], &path());
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(unknown.stderr.contains("echo"), "{}", unknown.stderr);
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_the_compilers_and_leaves_the_old_component() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("slow.wasm");
+    fs::copy(crate::harness::guest("echo"), &component).unwrap();
+    let before = fs::read(&component).unwrap();
+    let manifest = "[plugins.slow]\ncomponent = \"slow.wasm\"\nsubscribe = [\"in\"]\n\
+        [plugins.slow.build]\ncommand = \"echo half > slow.wasm; sh -c 'echo $$ > inner; sleep 600'; true\"\n";
+    fs::write(folder.path().join("pelton.toml"), manifest).unwrap();
+    let mut child = pelton()
+        .arg("build")
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let inner = eventually("the command runs", async || {
+        let text = fs::read_to_string(folder.path().join("inner")).ok()?;
+        text.trim().parse::<u32>().ok()
+    })
+    .await;
+
+    let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(signalled.unwrap().success());
+
+    let status = eventually("the build ends", async || child.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(fs::read(&component).unwrap(), before);
+    eventually("what the command had started ends", async || {
+        let state = fs::read_to_string(format!("/proc/{inner}/stat")).unwrap_or_default();
+        (state.is_empty() || state.contains(") Z ")).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_project_that_cannot_be_made_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("full")).unwrap();
+    fs::write(folder.path().join("full/mine"), "mine").unwrap();
+    for (arguments, words) in [
+        (&["new", "full", "--lang", "c"][..], "not empty"),
+        (&["new", "fn", "--lang", "rust"], "fn-handler"),
+        (&["new", "Bad Name", "--lang", "go"], "lower-case"),
+        (&["new", "x", "--lang", "cobol"], "python"),
+        (&["new", "x"], "--lang"),
+        (&["new", "x", "--lang", "c", "--template", "nothing"], "router"),
+        (&["new"], "pelton new"),
+    ] {
+        let finished = verb(folder.path(), arguments);
+        assert_eq!(finished.status.code(), Some(2), "{arguments:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(words), "{arguments:?}: {}", finished.stderr);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let list = verb(folder.path(), &["new", "--list"]);
+    assert!(list.stdout.contains("rust") && list.stdout.contains("router"), "{}", list.stdout);
+}
