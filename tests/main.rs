@@ -16,6 +16,7 @@ mod harness;
 
 mod adapters;
 mod book;
+mod cases;
 mod chaos;
 mod command_line;
 mod components;

@@ -16,4 +16,4 @@ pub mod suite;
 mod wiring;
 
 /// A file with every key there is, and what each means.
-pub const EXAMPLE: &str = include_str!("cases/example.test.toml");
+pub const EXAMPLE: &str = include_str!("../../docs/src/testing/example.test.toml");

@@ -4,6 +4,7 @@
 //! It collects and writes text; files are written by whoever asks.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -287,28 +288,33 @@ fn together(captured: &Captured, style: &Style<'_>, draft: &mut Draft) {
     draft.beside.push((events, lines.into()));
 }
 
-/// An event as a line of JSON.
+/// An event as a line of JSON, as `pelton pipe` reads it, too: without its position.
 fn line(event: &Event) -> Value {
     let mut object = json!({
         "subject": event.subject,
         "id": event.id,
         "time": timestamp(event.time_ms),
-        "headers": event.headers.iter().map(|it| json!([it.name, it.value])).collect::<Vec<_>>(),
+        "headers": by_name(&event.headers),
     });
     let (key, value) = match str::from_utf8(&event.payload) {
-        Ok(text) => ("payload_text", json!(text)),
-        Err(_) => ("payload_base64", json!(BASE64_STANDARD.encode(&event.payload))),
+        Ok(text) => ("payload-text", json!(text)),
+        Err(_) => ("payload-base64", json!(BASE64_STANDARD.encode(&event.payload))),
     };
     let Value::Object(fields) = &mut object else { return object };
     fields.insert(key.to_owned(), value);
-    if let Some(position) = &event.position {
-        fields.insert("stream".to_owned(), json!(position.stream));
-        fields.insert("sequence".to_owned(), json!(position.sequence));
-    }
     if let Some(reply_to) = &event.reply_to {
-        fields.insert("reply_to".to_owned(), json!(reply_to));
+        fields.insert("reply-to".to_owned(), json!(reply_to));
     }
     object
+}
+
+/// An object with a list of values for each name.
+fn by_name(headers: &[Header]) -> BTreeMap<&str, Vec<&str>> {
+    let mut named = BTreeMap::<&str, Vec<&str>>::new();
+    for Header { name, value } in headers {
+        named.entry(name).or_default().push(value);
+    }
+    named
 }
 
 fn event_table(event: &Event, stem: &str, beside: &mut Vec<(String, Bytes)>) -> String {

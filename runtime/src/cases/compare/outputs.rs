@@ -145,7 +145,7 @@ fn check_snapshot(wanted: &Wanted, put: &Put, stored: Stored<'_>, verdict: &mut 
             differences if differences.is_empty() => return,
             differences => Complaint::new(what).with(differences),
         },
-        None => snapshot::missing(file).with(vec![Difference::came("payload", &describe(&now))]),
+        None => snapshot::missing(file).with(vec![snapshot::shown(&now)]),
     };
     let complaint = complaint.at(wanted.line).hint(snapshot::HINT);
     verdict.snapshots.push(Pending { file: file.clone(), bytes: now, complaint });

@@ -12,6 +12,9 @@ use crate::{
     event::Header,
 };
 
+/// The most lines of a new snapshot that are shown.
+const MOST_LINES: usize = 30;
+
 /// What to do about a snapshot that is not as it should be.
 pub(super) const HINT: &str = "if it is right now, `pelton test --update` writes it";
 
@@ -24,7 +27,9 @@ pub(super) fn outputs(file: &Path, came: &[Put], stored: Stored<'_>, verdict: &m
             differences => Complaint::new("the outputs are not as in the snapshot")
                 .with(of_outputs(differences)),
         },
-        None => missing(file),
+        None => {
+            missing(file).with(vec![Difference { place: "outputs".to_owned(), ..shown(&bytes) }])
+        }
     };
     let pending = Pending { file: file.to_owned(), bytes, complaint: complaint.hint(HINT) };
     verdict.snapshots.push(pending);
@@ -39,6 +44,15 @@ pub fn of(came: &[Put]) -> Bytes {
 /// The complaint about a snapshot that is not there.
 pub(super) fn missing(file: &Path) -> Complaint {
     Complaint::new(format!("there is no snapshot `{}` yet", file.display()))
+}
+
+/// The first lines of what would be written.
+pub(super) fn shown(bytes: &[u8]) -> Difference {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().take(MOST_LINES).collect();
+    let more = text.lines().count().saturating_sub(MOST_LINES);
+    let dots = if more > 0 { format!("\n… {more} more lines") } else { String::new() };
+    Difference::came("payload", &format!("{}{dots}", lines.join("\n")))
 }
 
 /// The list is one of outputs, not a payload.

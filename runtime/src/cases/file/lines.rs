@@ -14,7 +14,7 @@ use crate::{
 /// What such a line looks like.
 pub(super) const HELP: &str = "each line is an event: \
     {\"subject\": \"orders.created\", \"headers\": {\"Trace\": \"abc\"}, \"payload\": {\"total\": 10}}; \
-    for `payload_text` and `payload_base64` the bytes are as given";
+    for `payload-text` and `payload-base64` the bytes are as given";
 
 /// The events of all lines; or the line, counted from 1, and what is wrong with it.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Given>, (usize, String)> {
@@ -48,7 +48,7 @@ fn event(line: &[u8]) -> Result<Given, String> {
         time_ms: time_ms.transpose()?,
         attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
         position: sequence.map(|sequence| (stream, sequence)),
-        reply_to: text(&fields, &["reply_to"])?,
+        reply_to: text(&fields, &["reply-to", "reply_to"])?,
     })
 }
 
@@ -74,12 +74,14 @@ fn number(fields: &Map<String, Value>, name: &str) -> Result<Option<u64>, String
 }
 
 fn payload(fields: &Map<String, Value>) -> Result<Bytes, String> {
-    let base64 = text(fields, &["payload_base64"])?;
+    let base64 = text(fields, &["payload-base64", "payload_base64"])?;
     if let Some(base64) = base64 {
         let bytes = BASE64_STANDARD.decode(base64);
-        return bytes.map(Bytes::from).map_err(|error| format!("`payload_base64`: {error}"));
+        return bytes
+            .map(Bytes::from)
+            .map_err(|error| format!("the payload is not Base64: {error}"));
     }
-    if let Some(text) = text(fields, &["payload_text"])? {
+    if let Some(text) = text(fields, &["payload-text", "payload_text"])? {
         return Ok(text.into());
     }
     Ok(fields.get("payload").map(|value| Bytes::from(value.to_string())).unwrap_or_default())
