@@ -214,7 +214,7 @@ fn it_has_the_keys_that_the_reader_asks_for() {
     for key in keys() {
         tables.entry(key.table).or_default().insert(key.name);
     }
-    assert_eq!(tables.len(), 12, "{:?}", tables.keys());
+    assert_eq!(tables.len(), 13, "{:?}", tables.keys());
     for (table, expected) in tables {
         let key = Key { table, name: "qqqqqqqqqq".to_owned(), schema: Value::Null };
         let problems = parse_bytes(with(&key, &json!(1)).as_bytes()).unwrap_err();
