@@ -64,8 +64,13 @@ impl Snapshot {
         Snapshot(files.into_iter().map(Snapshot::look).collect())
     }
 
+    /// These files as they are now.
+    pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Snapshot {
+        Snapshot(files.into_iter().map(Snapshot::look).collect())
+    }
+
     /// The same files as they are now.
-    fn again(&self) -> Snapshot {
+    pub fn again(&self) -> Snapshot {
         Snapshot(self.0.iter().map(|(file, _)| Snapshot::look(file.clone())).collect())
     }
 
