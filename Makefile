@@ -35,6 +35,8 @@ demo: tools
 	@$(RELEASE)/examples/demo
 
 test: tools
+	@scripts/setup-languages >/dev/null
+	@scripts/setup-nats 2.10.26 >/dev/null
 	PELTON_NATS_SERVER="$$(scripts/setup-nats)" cargo test --lib --bins --tests
 	cargo test --manifest-path plugins/Cargo.toml
 
@@ -67,4 +69,5 @@ check:
 
 clean:
 	cargo clean
-	rm -rf .tools examples/*/build plugins/target
+	rm -rf .tools plugins/target
+	git clean --quiet -fdX examples

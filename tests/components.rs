@@ -1,8 +1,8 @@
 //! What is not a plugin is refused with an error that says which it is.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use crate::harness::{Finished, Project, guest, verb};
+use crate::harness::{Finished, Project, guest, root, verb};
 
 fn check(bytes: &[u8]) -> String {
     let project = Project::new("[plugins.p]\ncomponent = \"p.wasm\"\nsubscribe = [\"in\"]\n");
@@ -89,4 +89,28 @@ fn inspect_of_what_is_no_component_fails() {
     let finished = verb(project.path(), &["inspect", "missing.wasm"]);
     assert_eq!(finished.status.code(), Some(1));
     assert_says(&finished.stderr, &["missing.wasm"]);
+}
+
+/// Both would be the same file in the target folder that all workspaces share.
+#[test]
+fn guests_of_one_name_in_two_workspaces_are_not_built() {
+    guest("echo");
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "[package]\nname = \"echo\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+                    [lib]\ncrate-type = [\"cdylib\"]\n[workspace]\n";
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+
+    let script = root().join("scripts/build-guests");
+    let out = folder.path().join("out");
+    let built = Command::new(script)
+        .args([folder.path(), &out])
+        .env("PELTON", env!("CARGO_BIN_EXE_pelton"))
+        .output()
+        .unwrap();
+
+    let message = String::from_utf8(built.stderr).unwrap();
+    assert!(!built.status.success() && !out.exists(), "{message}");
+    assert_says(&message, &["`echo.wasm`", "tests/guests", "rename", "guests_target_dir"]);
 }

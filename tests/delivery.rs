@@ -1,7 +1,9 @@
 //! An event goes in and the right one comes out; what the handler answers
 //! decides what becomes of it.
 
-use crate::harness::{Project, Server, eventually, plugin_table};
+use std::collections::BTreeSet;
+
+use crate::harness::{Project, Server, Stored, eventually, plugin_table};
 
 #[tokio::test]
 async fn event_goes_through_a_handler_with_its_headers() {
@@ -217,11 +219,37 @@ async fn a_full_output_stream_holds_events_back_and_loses_none() {
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
 }
 
+/// An event is settled when its outputs are stored, and not when they were sent.
+#[tokio::test]
+async fn outputs_for_a_stream_that_is_gone_are_published_when_it_is_back() {
+    const EVENTS: usize = 20;
+    let server = Server::start().await;
+    let project = Project::with_guest("echo", RETRY);
+    let daemon = project.run(&server).await;
+    server.jetstream().await.delete_stream("OUT").await.unwrap();
+
+    server.publish_all((0..EVENTS).map(|n| ("in.x".to_owned(), n.to_string().into()))).await;
+    let settled = eventually("all are refused, or forgotten", async || {
+        let refused = daemon.metric("pelton_publish_retries_total{plugin=\"subject\"}").await;
+        let left = server.backlog("IN", "pelton-subject").await?;
+        let settled = EVENTS - usize::try_from(left).unwrap();
+        (refused >= EVENTS as f64 || settled > 0).then_some(settled)
+    })
+    .await;
+    server.stream("OUT", &["out.>"]).await;
+
+    server.settled("IN", "pelton-subject").await;
+    let out: BTreeSet<_> = server.stored("OUT").await.iter().map(Stored::text).collect();
+    assert_eq!(out.len(), EVENTS, "lost: settled before anything was stored: {settled}");
+    assert_eq!(server.count("OUT").await as usize, EVENTS);
+    assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+}
+
 /// Four attempts with short delays.
 pub const RETRY: &str = "retry = { attempts = 4, backoff = { first = \"50ms\", max = \"200ms\" } }";
 
 /// Waits for `n` dead letters.
-pub async fn dead_letters(server: &Server, n: usize) -> Vec<crate::harness::Stored> {
+pub async fn dead_letters(server: &Server, n: usize) -> Vec<Stored> {
     eventually(&format!("{n} dead letters"), async || {
         let dead = server.stored("pelton_DEAD_LETTERS").await;
         (dead.len() >= n).then_some(dead)

@@ -1,5 +1,9 @@
 //! Every example works as its README says.
 
+mod contract;
+mod fleet;
+mod hello;
+
 use std::{collections::BTreeSet, process::Command};
 
 use crate::harness::{Daemon, Server, build_example, eventually, root};
@@ -80,13 +84,13 @@ fn the_readmes_handler_and_manifest_fit_together() {
     let package = read("price/Cargo.toml").replace("name = \"price\"", "name = \"readme-price\"");
     write("price/Cargo.toml", &package);
     let wit = root().join("wit");
-    let handler = readme_block("rust").replace("path: \"wit\"", &format!("path: {wit:?}"));
+    let handler = readme_block("rust handler").replace("path: \"wit\"", &format!("path: {wit:?}"));
     write("price/src/lib.rs", &handler);
     crate::harness::build(folder.path(), folder.path());
     std::fs::rename(folder.path().join("readme-price.wasm"), folder.path().join("price.wasm"))
         .unwrap();
 
-    write("pelton.toml", &readme_block("toml"));
+    write("pelton.toml", &readme_block("toml manifest"));
     let finished = crate::harness::verb(folder.path(), &["check"]);
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
 }

@@ -68,8 +68,9 @@ fn testimonies(out: &[Stored]) -> Vec<(usize, u64)> {
 async fn an_outage_costs_probes_only_and_ends_by_itself() {
     const EVENTS: usize = 500;
     const CONCURRENCY: f64 = 8.0;
-    for more in ["", "order-by = \"subject.2\"\n"] {
-        let server = Server::start().await;
+    let (unordered, ordered) = ("", "order-by = \"subject.2\"\n");
+    for (more, is_old) in [(unordered, false), (ordered, false), (unordered, true)] {
+        let server = if is_old { Server::oldest().await } else { Server::start().await };
         let table = format!("{PATIENT}{}{more}", breaker("200ms"));
         let project = Project::with_guest("witness", &table);
         let daemon = project.run(&server).await;
@@ -134,6 +135,27 @@ async fn an_open_breaker_stops_the_pulling_of_all_replicas() {
     );
     assert_eq!(metric(&daemon, "breaker_state").await, 2.0);
     assert_eq!((after, before.1), (before, 0.0));
+}
+
+/// Where the consumer cannot be paused, this host stops asking all the same.
+#[tokio::test]
+async fn an_open_breaker_stops_the_pulling_from_an_older_server() {
+    let server = Server::oldest().await;
+    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("50s")));
+    let daemon = project.run(&server).await;
+    server.publish_all(failing(20, in_ms(3_600_000))).await;
+    opens(&daemon).await;
+    let before = metric(&daemon, "events_received_total").await;
+
+    server.publish_all(failing(200, in_ms(3_600_000))).await;
+    eventually("the new events are seen to wait", async || {
+        (metric(&daemon, "consumer_lag_events").await >= 200.0).then_some(())
+    })
+    .await;
+
+    assert!(!is_paused(&server).await, "an older server is none that can pause");
+    assert_eq!(metric(&daemon, "breaker_state").await, 2.0);
+    assert_eq!(metric(&daemon, "events_received_total").await, before);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod book;
 mod chaos;
 mod command_line;
 mod components;
@@ -25,6 +26,8 @@ mod examples;
 mod faults;
 mod flow;
 mod hostile;
+mod languages;
+mod local;
 mod misbehaviour;
 mod network;
 mod order;

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use async_nats::jetstream::consumer::pull;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::harness::{Daemon, Project, Server, Stored, eventually, seed};
+use crate::harness::{Daemon, Network, Project, Proxy, Server, Stored, eventually, seed};
 
 /// An ordered plugin that fails as its events say.
 const ORDERED: &str = r#"
@@ -233,6 +234,43 @@ async fn order_holds_when_the_holder_stands_still_for_longer_than_its_lease() {
     assert_in_order(&server.stored("OUT").await, KEYS, EVENTS);
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
     assert_eq!(first.metric("pelton_plugin_active{plugin=\"subject\"}").await, 0.0);
+}
+
+/// What the server goes on to hand out to a holder that is cut off without a
+/// word comes again before anything newer.
+#[tokio::test]
+async fn order_holds_when_the_holder_is_cut_off_without_a_word() {
+    const KEYS: usize = 4;
+    const EVENTS: usize = 120;
+    let server = Server::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let project = ordered("").edited("ack-wait = \"3s\"", "ack-wait = \"1500ms\"");
+    let first = project.run_at(&proxy.url()).await;
+    first.says("this host has the plugin now").await;
+    let second = project.run(&server).await;
+    second.says("another host has the plugin; standing by").await;
+    let stream = server.jetstream().await.get_stream("IN").await.unwrap();
+    eventually("the holder asks for events", async || {
+        let info = stream.get_consumer::<pull::Config>("pelton-subject").await.unwrap();
+        (info.cached_info().num_waiting > 0).then_some(())
+    })
+    .await;
+
+    proxy.set(Network::Blackhole);
+    let all = (0..EVENTS).flat_map(|n| (0..KEYS).map(move |key| event(key, n, 1)));
+    let (some, others): (Vec<_>, Vec<_>) = all.enumerate().partition(|(n, _)| *n < 100);
+    let event = |(_, event)| event;
+    server.publish_all(some.into_iter().map(event)).await;
+    eventually("the other has taken over", async || {
+        (server.count("OUT").await == 100).then_some(())
+    })
+    .await;
+    server.publish_all(others.into_iter().map(event)).await;
+
+    server.settled("IN", "pelton-subject").await;
+    assert_in_order(&server.stored("OUT").await, KEYS, EVENTS);
+    assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+    assert_eq!(first.metric("pelton_events_received_total{plugin=\"subject\"}").await, 0.0);
 }
 
 /// Who deletes the bucket takes nobody's plugin away, nor gives it to two.

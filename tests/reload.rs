@@ -1,7 +1,10 @@
 //! Another manifest, another component: taken by a host in full flow, without
 //! loss and without a word to the plugins that did not change.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -141,6 +144,9 @@ fn account(out: &[Stored], n_events: usize) -> (usize, usize, BTreeMap<String, u
         *counts.entry(out.text()).or_default() += 1;
         *tags.entry(out.header("Tag").unwrap().to_owned()).or_default() += 1;
     }
+    // What a crash between publish and settlement would need.
+    let ids: BTreeSet<_> = out.iter().filter_map(|out| out.header("Nats-Msg-Id")).collect();
+    assert_eq!(ids.len(), out.len(), "outputs without an id of their own");
     let lost = (0..n_events).filter(|n| !counts.contains_key(&n.to_string())).count();
     let duplicated = counts.values().map(|n| n - 1).sum();
     (lost, duplicated, tags)

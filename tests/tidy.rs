@@ -7,12 +7,13 @@ use std::{
 };
 
 /// The modules of `runtime/src`, lowest floor first.
-const FLOORS: [&[&str]; 6] = [
-    &["event", "subject", "telemetry"],
+const FLOORS: [&[&str]; 7] = [
+    &["event", "explain", "subject", "telemetry"],
     &["manifest"],
     &["broker", "plugin"],
     &["dispatch"],
-    &["host", "admin", "dead_letters"],
+    &["host", "admin", "build", "dead_letters"],
+    &["cases"],
     &["cli", "main"],
 ];
 
@@ -22,7 +23,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
     ("axum", &["admin"]),
-    ("toml", &["manifest"]),
+    ("toml", &["manifest", "cases/file"]),
     ("clap", &["cli"]),
     ("notify", &["cli/watch"]),
     ("ureq", &["cli/reload"]),

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{Metrics, Readiness};
+use crate::{
+    explain::Coded,
+    telemetry::{Metrics, Readiness},
+};
 
 /// The media type of Prometheus' text format, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -102,7 +105,8 @@ impl Admin {
         reloads: Reloads,
     ) -> anyhow::Result<Admin> {
         let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("listen on {address} for /metrics and health: choose another with --admin or [admin] listen")
+            let text = format!("listen on {address} for /metrics and health: choose another with --admin or [admin] listen");
+            Coded { code: "admin-address", text }
         })?;
         let address = listener.local_addr().context("ask for the admin server's address")?;
         Ok(Admin { listener, address, shown: Arc::new(Shown { metrics, readiness, reloads }) })

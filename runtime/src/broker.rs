@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    event::{Disposition, Event, Header},
+    event::{Disposition, Event, Header, Reply, Request, RequestError},
     manifest,
     subject::Pattern,
 };
@@ -32,6 +32,15 @@ pub trait Broker: Clone + Send + Sync + 'static {
         &self,
         message: &Message,
     ) -> impl Future<Output = Result<Published, PublishError>> + Send;
+
+    /// Asks over core NATS, and waits for the answers: until there are as many as
+    /// the request wants, or its time is up. Returns one at least.
+    ///
+    /// Nothing is repeated: who was asked may have acted though no answer came.
+    fn request(
+        &self,
+        request: &Request,
+    ) -> impl Future<Output = Result<Vec<Reply>, RequestError>> + Send;
 
     /// Begins to deliver what `subscription` asks for. Nothing is delivered
     /// before [`Source::allow`].
@@ -297,6 +306,8 @@ pub struct SettleError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}")]
 pub struct SetupError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
     /// Which object: ``stream `ORDERS` ``.
     pub what: String,
     /// What is wrong with it, and the remedy.

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod build;
 mod check;
 mod completions;
 mod componentize;
 mod dlq;
+mod explain;
 mod inspect;
 mod logging;
 mod reload;
@@ -39,11 +41,13 @@ enum Exit {
     max_term_width = 100,
     after_help = "Exit codes: 0 it worked, 1 it failed, 2 the arguments or the manifest are wrong.\n\n\
         Examples:\n  \
+        pelton build                 make the components of ./pelton.toml of their sources\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
         pelton reload                have the running host take a changed manifest\n  \
         pelton inspect price.wasm    what a component exports and needs\n  \
-        pelton dlq list              what could not be handled"
+        pelton dlq list              what could not be handled\n  \
+        pelton explain timeout       what the code of an error means, and what to do"
 )]
 struct Cli {
     #[command(flatten)]
@@ -56,10 +60,12 @@ struct Cli {
 enum Verb {
     Run(run::Arguments),
     Reload(reload::Arguments),
+    Build(build::Arguments),
     Check(check::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
     Dlq(dlq::Arguments),
+    Explain(explain::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -76,10 +82,12 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Reload(arguments) => reload::run(arguments),
+        Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),
         Verb::Dlq(arguments) => dlq::run(arguments),
+        Verb::Explain(arguments) => explain::run(arguments),
         Verb::Schema(arguments) => schema::run(arguments),
         Verb::Completions(arguments) => completions::run(arguments),
     };

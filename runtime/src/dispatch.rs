@@ -29,6 +29,7 @@ use crate::{
     event::{Event, RunId},
     manifest::{self, OnFailure, OrderBy},
     plugin::Handler,
+    subject::Pattern,
     telemetry::{BreakerState, PluginMetrics},
 };
 
@@ -57,6 +58,7 @@ mod journey;
 mod lanes;
 mod outputs;
 mod publish;
+mod requests;
 mod verdict;
 
 /// How long a run that is cut off at the end of the drain time may take to end.
@@ -91,6 +93,8 @@ pub struct Plan {
     pub retry: manifest::Retry,
     /// What the plugin may publish, and where it is stored.
     pub publishing: Publishing,
+    /// What the plugin may ask on while it runs.
+    pub requests: Vec<Pattern>,
     /// Where events go that could not be handled; `None` without JetStream.
     pub dead_letters: Option<DeadLetters>,
     /// How long a stop waits for what is in flight.

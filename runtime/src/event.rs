@@ -9,8 +9,10 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 pub use letter::Replay;
+pub use request::{Reply, Request, RequestError};
 
 pub mod letter;
+pub mod request;
 
 /// One header of an event or an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,14 @@ impl Event {
     pub fn size(&self) -> usize {
         let headers = self.headers.iter().map(|h| h.name.len() + h.value.len());
         self.payload.len() + self.subject.len() + headers.sum::<usize>()
+    }
+}
+
+impl Output {
+    /// Payload, headers and subject together, in bytes.
+    pub fn size(&self) -> u64 {
+        let headers = self.headers.iter().map(|h| h.name.len() + h.value.len());
+        (self.payload.len() + self.subject.len() + headers.sum::<usize>()) as u64
     }
 }
 

@@ -28,6 +28,7 @@ pub use reload::{ReloadError, Reloaded, Reloader};
 pub use witness::{Seen, Witness};
 use running::{Begin, Bound, Ended, Ground, Part, Running};
 
+pub mod local;
 mod observe;
 mod plan;
 mod provision;
@@ -266,6 +267,7 @@ async fn load_all(engine: &Engine, manifest: &Manifest) -> Result<Vec<Plugin>, S
 
 fn unusable(name: &str, spec: &manifest::Plugin, error: &plugin::LoadError) -> Finding {
     Finding {
+        code: error.code(),
         key: format!("plugins.{name}.component"),
         what: format!("component {}", spec.component.display()),
         problem: error.to_string(),

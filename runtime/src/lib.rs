@@ -8,6 +8,7 @@
 //! below it (`tests/tidy.rs` checks that).
 
 pub mod event;
+pub mod explain;
 pub mod subject;
 pub mod telemetry;
 
@@ -19,5 +20,7 @@ pub mod plugin;
 pub mod dispatch;
 
 pub mod admin;
+pub mod build;
+pub mod cases;
 pub mod dead_letters;
 pub mod host;

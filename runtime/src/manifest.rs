@@ -8,29 +8,35 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use crate::subject::{self, Pattern};
 
+mod build;
 mod check;
 mod defaults;
 mod environment;
 mod glimpse;
 mod load;
-mod problem;
-mod raw;
-mod reader;
+pub(crate) mod problem;
+pub(crate) mod raw;
+pub(crate) mod reader;
+mod reference;
 mod schema;
-mod source;
-mod suggest;
-mod value;
+pub(crate) mod source;
+pub(crate) mod suggest;
+pub(crate) mod value;
 
-pub use check::Surroundings;
+pub use build::{Build, Command, Language, files_with};
+pub use check::{Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use load::{FILE_NAME, default_path};
 pub use problem::{Look, Problem, Problems};
+pub use reference::reference;
 pub use schema::schema;
 
 /// A valid manifest. Paths are absolute or relative to the working folder.
 #[derive(Debug, Clone)]
 pub struct Manifest {
+    /// Its own folder, where relative paths in it begin; `.` at least.
+    pub folder: PathBuf,
     /// `[host]`
     pub host: Host,
     /// `[nats]`
@@ -43,6 +49,9 @@ pub struct Manifest {
     pub streams: BTreeMap<String, Stream>,
     /// `[plugins.<name>]`
     pub plugins: BTreeMap<String, Plugin>,
+    /// `[plugins.<name>.build]`, or what was found by rule; plugins without
+    /// sources are not in it.
+    pub builds: BTreeMap<String, Build>,
     /// Where each key stands, for problems that are found with the server's help.
     source: source::Source,
 }
@@ -216,6 +225,8 @@ pub struct Plugin {
     pub publish: Vec<Pattern>,
     /// What it may publish over core NATS, at most once.
     pub publish_core: Vec<Pattern>,
+    /// What it may ask on while it runs. Default: nothing.
+    pub request: Vec<Pattern>,
     /// What makes events belong together that have to be handled in the order
     /// of the stream; `None`: no order.
     pub order_by: Option<OrderBy>,
@@ -345,6 +356,8 @@ pub struct Limits {
     pub outputs: usize,
     /// Bytes of all outputs together: subjects, headers, payloads. Default 8 MiB.
     pub output_bytes: u64,
+    /// Number of requests. Default 100.
+    pub requests: u32,
     /// Lines to the log. Default 100.
     pub log_lines: u32,
     /// Bytes to the log. Default 64 KiB.

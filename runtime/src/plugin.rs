@@ -7,31 +7,43 @@ mod bindings;
 mod cache;
 mod component;
 mod componentize;
+mod contract;
 mod engine;
 mod epoch;
 mod failure;
+mod guest;
 mod imports;
 mod inspect;
 mod instance;
 mod journal;
 mod load;
+mod messages;
+mod requests;
+mod services;
 mod state;
+mod wasi_messaging;
+mod wasmcloud;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::SemaphorePermit, time::timeout};
 
 use self::{
-    bindings::{PluginPre, pelton::events::types as wit},
-    instance::{Answer, Idle, Instance},
+    bindings::pelton::events::types as wit,
+    guest::{Answer, GuestPre},
+    instance::{Idle, Instance},
     journal::Journal,
+    messages::{Messages, SendLimits},
     state::{CpuBudget, MemoryBudget, State},
 };
 pub use self::{
     component::{Access, LoadError, check_component},
-    componentize::{ComponentizeError, componentize},
+    componentize::{CONTRACT, ComponentizeError, componentize},
     engine::{Engine, EngineConfig, EngineError},
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
+    journal::{LogLine, LogSink},
+    load::Fitting,
+    requests::Requests,
 };
 use crate::event::{Event, Header, Output};
 
@@ -40,6 +52,17 @@ use crate::event::{Event, Header, Output};
 pub trait Handler: Send + Sync + 'static {
     /// Handles one event. Nothing is published by it.
     fn handle(&self, event: &Event) -> impl Future<Output = Result<Vec<Output>, CallError>> + Send;
+
+    /// The same; where the handler is one that asks others while it runs, it
+    /// asks by `requests`.
+    fn handle_asking(
+        &self,
+        event: &Event,
+        requests: Requests,
+    ) -> impl Future<Output = Result<Vec<Output>, CallError>> + Send {
+        drop(requests);
+        self.handle(event)
+    }
 }
 
 /// What is shared can be called by all who share it: by one dispatcher after
@@ -47,6 +70,14 @@ pub trait Handler: Send + Sync + 'static {
 impl<H: Handler> Handler for Arc<H> {
     async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
         H::handle(self, event).await
+    }
+
+    async fn handle_asking(
+        &self,
+        event: &Event,
+        requests: Requests,
+    ) -> Result<Vec<Output>, CallError> {
+        H::handle_asking(self, event, requests).await
     }
 }
 
@@ -103,9 +134,11 @@ pub struct Plugin {
     name: Arc<str>,
     digest: String,
     engine: Engine,
-    pre: PluginPre<State>,
+    pre: GuestPre,
     config: Arc<BTreeMap<String, String>>,
     limits: Limits,
+    /// Where its log goes; `None`: to the host's.
+    log: Option<LogSink>,
     /// Instances that wait to be reused; `None`: every event has a fresh one.
     reuse: Option<(u32, Idle)>,
 }
@@ -157,8 +190,9 @@ impl Plugin {
         let state = State::new(
             MemoryBudget::new(self.limits.memory),
             CpuBudget::new(run.cpu),
-            Journal::new(Arc::clone(&self.name), run.log_lines, run.log_bytes),
+            Journal::new(Arc::clone(&self.name), (run.log_lines, run.log_bytes), self.log.clone()),
             Arc::clone(&self.config),
+            Messages::new(self.limits.sending()),
         );
         Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())
     }
@@ -167,6 +201,7 @@ impl Plugin {
     fn keep(&self, instance: Instance) {
         if let Some((most, idle)) = &self.reuse
             && instance.served < *most
+            && instance.state().messages.is_tidy()
         {
             idle.put(instance);
         }
@@ -194,15 +229,30 @@ impl Plugin {
 
 impl Handler for Plugin {
     async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        self.handle_asking(event, Requests::none()).await
+    }
+
+    async fn handle_asking(
+        &self,
+        event: &Event,
+        requests: Requests,
+    ) -> Result<Vec<Output>, CallError> {
         let _permit = self.permit().await?;
         let mut instance = self.instance();
-        instance.begin(&event.id);
+        instance.begin(&event.id, requests);
         let answer = self.run(&mut instance, event).await;
         instance.state().journal.finish();
         // A guest that broke, was stopped or cancelled is not asked again.
         let answer = answer?;
+        let mut outputs = instance.take_sent();
         self.keep(instance);
-        self.limits.outputs(answer.map_err(failure::refused)?)
+        let returned = answer?;
+        match outputs.is_empty() {
+            true => outputs = returned,
+            false => outputs.extend(returned),
+        }
+        self.limits.check(&outputs)?;
+        Ok(outputs)
     }
 }
 
@@ -215,7 +265,17 @@ impl Limits {
         bytes.saturating_mul(2).saturating_add(records).saturating_add(64 << 10)
     }
 
-    fn outputs(&self, outputs: Vec<wit::Output>) -> Result<Vec<Output>, CallError> {
+    fn sending(&self) -> SendLimits {
+        SendLimits {
+            outputs: self.run.outputs,
+            output_bytes: self.run.output_bytes,
+            requests: self.run.requests,
+            timeout: self.timeout,
+            reply_bytes: usize::try_from(self.memory).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn check(&self, outputs: &[Output]) -> Result<(), CallError> {
         if outputs.len() > self.run.outputs {
             return Err(CallError::Outputs(format!(
                 "{} outputs, {} are allowed",
@@ -223,19 +283,14 @@ impl Limits {
                 self.run.outputs
             )));
         }
-        let bytes: u64 = outputs.iter().map(size).sum();
+        let bytes: u64 = outputs.iter().map(Output::size).sum();
         if bytes > self.run.output_bytes {
             let (got, most) =
                 (bytesize::ByteSize(bytes), bytesize::ByteSize(self.run.output_bytes));
             return Err(CallError::Outputs(format!("{got} of outputs, {most} are allowed")));
         }
-        Ok(outputs.into_iter().map(Output::from).collect())
+        Ok(())
     }
-}
-
-fn size(output: &wit::Output) -> u64 {
-    let headers = output.headers.iter().map(|header| header.name.len() + header.value.len());
-    (output.subject.len() + output.payload.len() + headers.sum::<usize>()) as u64
 }
 
 impl From<wit::Output> for Output {

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use tokio::{
@@ -12,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{eventually, root};
+use super::{PATIENCE, eventually, eventually_within, root};
 
 pub struct Daemon {
     process: Child,
@@ -72,7 +73,16 @@ impl Daemon {
 
     /// Waits until the daemon says that it is ready.
     pub async fn ready(&mut self) {
-        eventually("the daemon is ready", async || {
+        self.ready_within(PATIENCE).await;
+    }
+
+    /// The same for components that take minutes to compile, the first time.
+    pub async fn compiled(&mut self) {
+        self.ready_within(10 * PATIENCE).await;
+    }
+
+    async fn ready_within(&mut self, patience: Duration) {
+        eventually_within(patience, "the daemon is ready", async || {
             assert!(self.is_running(), "the daemon ended by itself");
             self.get("/readyz").await.filter(|(status, _)| *status == 200)
         })

@@ -1,7 +1,7 @@
 //! A server, a project and a daemon for each test, gone when dropped.
 
 pub use daemon::{Daemon, Finished, run as verb};
-pub use guests::{build, build_example, guest};
+pub use guests::{build, build_example, guest, language_path};
 pub use oracle::{Account, events};
 pub use project::{Project, plugin_table};
 pub use proxy::{Direction, Network, Proxy};
@@ -28,13 +28,22 @@ pub fn root() -> PathBuf {
 }
 
 /// Polls `condition` until it gives a value; a test never sleeps for luck.
-pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, condition).await
+}
+
+/// The same with another patience.
+pub async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }

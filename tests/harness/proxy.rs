@@ -280,11 +280,7 @@ impl Line {
     fn withholds(&self, network: Network, direction: Direction, message: &Message) -> bool {
         let one_in = match (network, direction) {
             (Network::DropAcks(n), Direction::ToServer) if message.is_ack() => n,
-            (Network::DropPublishes(n), Direction::ToServer)
-                if message.reply_of_publish().is_some() =>
-            {
-                n
-            }
+            (Network::DropPublishes(n), Direction::ToServer) if message.is_publish() => n,
             (_, Direction::ToClient) if self.answers_publish(message) => match network {
                 Network::DropPublishAcks(n) => n,
                 _ => return false,
@@ -335,6 +331,12 @@ impl Message {
         (has_reply && !words[1].starts_with(b"$")).then(|| Bytes::copy_from_slice(words[2]))
     }
 
+    /// Whether it may be for a stream, whether an answer is awaited or not.
+    fn is_publish(&self) -> bool {
+        let words = self.words();
+        matches!(verb(&words).as_str(), "PUB" | "HPUB") && !words[1].starts_with(b"$")
+    }
+
     /// Whether it answers a delivery. Signs of progress do not.
     fn is_ack(&self) -> bool {
         let words = self.words();
@@ -378,6 +380,7 @@ fn messages_are_taken_whole_and_told_apart() {
     assert_eq!(taken.len(), 3);
     assert_eq!(buffer, "PUB a");
     assert_eq!(taken.iter().map(Message::is_ack).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(taken.iter().map(Message::is_publish).collect::<Vec<_>>(), [false, false, true]);
     let replies: Vec<_> = taken.iter().filter_map(Message::reply_of_publish).collect();
     assert_eq!(replies, ["_INBOX.x.1"]);
     let mut answer = BytesMut::from(&b"MSG _INBOX.x.1 7 2\r\n{}\r\n"[..]);

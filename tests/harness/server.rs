@@ -19,8 +19,14 @@ use tokio::{
 use super::{eventually, root};
 
 /// The binary, found or fetched once.
-static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+static BINARY: LazyLock<PathBuf> = LazyLock::new(|| set_up(&[]));
+
+/// The oldest that we know of.
+const OLDEST: &str = "2.10.26";
+
+fn set_up(version: &[&str]) -> PathBuf {
     let found = Command::new(root().join("scripts/setup-nats"))
+        .args(version)
         .stderr(Stdio::inherit())
         .output()
         .expect("run scripts/setup-nats");
@@ -29,7 +35,7 @@ static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
         "scripts/setup-nats found no nats-server: see its message above"
     );
     PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())
-});
+}
 
 pub struct Server {
     process: Option<Child>,
@@ -63,6 +69,11 @@ impl Server {
     /// A server with JetStream.
     pub async fn start() -> Server {
         Server::with_config("jetstream {}").await
+    }
+
+    /// The oldest server that is supported: it cannot pause a consumer.
+    pub async fn oldest() -> Server {
+        Server::with_binary(&set_up(&[OLDEST]), "jetstream {}").await
     }
 
     /// A server with more configuration.

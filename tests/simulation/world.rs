@@ -222,6 +222,7 @@ fn plan(scenario: &Scenario, seed: u64) -> Plan {
             stored: vec![(pattern("out.>"), keeper)],
             max_message: 1 << 20,
         },
+        requests: Vec::new(),
         dead_letters: Some(dead),
         drain: scenario.drain,
         seed,

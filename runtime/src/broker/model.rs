@@ -31,6 +31,7 @@ use self::{
 pub use self::{
     delivery::Delivery,
     lease::LEASE,
+    offer::{Offer, Offered},
     source::Source,
     trouble::{Fault, Spells, Trouble},
 };
@@ -39,13 +40,16 @@ use super::{
 };
 use crate::{
     broker,
+    event::{Reply, Request, RequestError},
     manifest::{self, Start},
 };
 
 mod consumer;
 mod delivery;
 mod fleeting;
+mod inbox;
 mod lease;
+mod offer;
 mod replays;
 mod server;
 mod source;
@@ -77,7 +81,13 @@ impl Default for Broker {
 impl Broker {
     /// A server without streams, and a connection to it.
     pub fn new() -> Broker {
-        let (server, changes) = (Arc::new(Mutex::new(Server::new())), Arc::default());
+        Broker::starting_at(server::EPOCH_MS)
+    }
+
+    /// The same with a clock that begins at `epoch_ms`, in milliseconds since 1970.
+    pub fn starting_at(epoch_ms: u64) -> Broker {
+        let changes = Arc::<Notify>::default();
+        let server = Arc::new(Mutex::new(Server::new(epoch_ms, Arc::clone(&changes))));
         Broker { server, changes, connection: 0, updates_consumers: false }.another()
     }
 
@@ -98,9 +108,15 @@ impl Broker {
 
     /// Makes a stream, anew if there is one of this name: its consumers go with it.
     pub fn make_stream(&self, name: &str, settings: &manifest::Stream) {
+        let created = self.lock().now_ns();
+        self.make_stream_at(name, settings, created);
+    }
+
+    /// The same as if it had been made at `created`, in nanoseconds since 1970: ids
+    /// of its events depend on that.
+    pub fn make_stream_at(&self, name: &str, settings: &manifest::Stream, created: i64) {
         self.delete_stream(name);
         let mut server = self.lock();
-        let created = server.now_ns();
         server.streams.insert(name.to_owned(), Stream::new(settings.clone(), created));
         drop(server);
         self.changed();
@@ -248,7 +264,11 @@ impl Broker {
         let server = self.lock();
         let connection = server.connections.get(&self.connection)?;
         let is_up = connection.down_until(Instant::now()).is_none();
-        server.notes.get(place).copied().filter(|_| is_up)
+        let ((stream, _), sequence) = place;
+        // Deliveries that are only said to have been count as runs.
+        let earlier = || Some(server.streams.get(stream)?.earlier(*sequence)).filter(|n| *n > 0);
+        let made_up = || earlier().map(|begun| Note { begun, ..Note::default() });
+        server.notes.get(place).copied().or_else(made_up).filter(|_| is_up)
     }
 
     fn note(&self, place: (Key, u64), note: Note) -> Result<(), SettleError> {
@@ -313,6 +333,10 @@ impl broker::Broker for Broker {
         self.answered(sent).await.unwrap_or_else(|| Err(unknown()))
     }
 
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        self.await_answers(request).await
+    }
+
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {
         match &subscription.from {
             From::Stream { stream, ack, .. } | From::Replays { stream, ack, .. } => {
@@ -351,7 +375,7 @@ impl Broker {
         let what = || format!("consumer `{}` of stream `{}`", line.key.1, line.key.0);
         match opened {
             Ok(()) => Ok(Source::of_stream(self.clone(), line)),
-            Err(problem) => Err(SetupError { what: what(), problem }),
+            Err(problem) => Err(SetupError { code: "consumer-differs", what: what(), problem }),
         }
     }
 }

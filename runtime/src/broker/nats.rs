@@ -38,7 +38,10 @@ pub use self::{
     stream::StreamFacts,
 };
 use super::{From, Message, PublishError, Published, SetupError, Subscription};
-use crate::manifest;
+use crate::{
+    event::{Reply, Request, RequestError},
+    manifest,
+};
 
 mod api;
 mod bucket;
@@ -59,6 +62,7 @@ mod readers;
 mod reading;
 mod regain;
 mod replays;
+mod request;
 mod revive;
 mod status;
 mod stored;
@@ -205,7 +209,8 @@ impl Broker {
             Ok(Err(problem)) => problem,
             Err(_) => format!("not done within {}", humantime::format_duration(limit)),
         };
-        Err(SetupError { what: "closing the connection to nats".to_owned(), problem })
+        let what = "closing the connection to nats".to_owned();
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Subscribes, as a member of `group` if one is given.
@@ -227,7 +232,7 @@ impl Broker {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the connection is lost and its queue full".to_owned(),
         };
-        Err(SetupError { what, problem })
+        Err(SetupError { code: "nats-api", what, problem })
     }
 
     /// Waits until the server has handled all that was sent before, or has been
@@ -274,6 +279,10 @@ impl super::Broker for Broker {
 
     async fn publish(&self, message: &Message) -> Result<Published, PublishError> {
         self.publish_message(message).await
+    }
+
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        self.await_answers(request).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Source, SetupError> {

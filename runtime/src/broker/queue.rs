@@ -62,6 +62,11 @@ impl<T> Sender<T> {
         Err(Full)
     }
 
+    /// Whether an event fits that has no bytes.
+    pub(super) fn has_room(&self) -> bool {
+        self.channel.capacity() > 0 && self.bytes.load(Ordering::Relaxed) <= self.most_bytes
+    }
+
     /// Whether nobody empties it any more.
     pub(super) fn is_closed(&self) -> bool {
         self.channel.is_closed()

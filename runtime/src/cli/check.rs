@@ -1,6 +1,7 @@
 //! `pelton check`: what is wrong with a manifest, without and with a server.
 
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal as _, stderr},
     path::{Path, PathBuf},
 };
@@ -8,7 +9,7 @@ use std::{
 use clap::Args;
 use pelton::{
     host::{self, Finding, Mode, Provision, Unreachable},
-    manifest::{Environment, Look, Manifest, Problems},
+    manifest::{Environment, Look, Manifest, Problem, Problems, Unusable},
     plugin,
 };
 
@@ -85,10 +86,10 @@ impl Source {
     fn read_with(
         &self,
         look: Look,
-        check_component: impl Fn(&Path) -> Result<(), String>,
+        check_component: impl Fn(&Path) -> Result<(), Unusable>,
     ) -> Result<Manifest, String> {
         let loaded = Manifest::load(&self.manifest, &Environment::process(), check_component);
-        let mut manifest = loaded.map_err(|problems| problems.render(look))?;
+        let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
         if !self.nats_url.is_empty() {
             let replaced = manifest.override_url(&self.nats_url.join(","));
             replaced.map_err(|problem| report::line(&anyhow::anyhow!("--nats-url: {problem}")))?;
@@ -99,8 +100,17 @@ impl Source {
 
 /// What was found on the server, at the places of the manifest that ask for it.
 pub fn findings(manifest: &Manifest, findings: Vec<Finding>, look: Look) -> String {
-    let problem = |Finding { key, what, problem }: Finding| manifest.problem(&key, what, problem);
-    Problems::new(manifest, findings.into_iter().map(problem).collect()).render(look)
+    let problem =
+        |Finding { code, key, what, problem }: Finding| manifest.problem(code, &key, what, problem);
+    let found = Problems::new(manifest, findings.into_iter().map(problem).collect());
+    explained(&found, look)
+}
+
+/// The problems, and how to read more about them.
+fn explained(problems: &Problems, look: Look) -> String {
+    let codes: BTreeSet<_> = problems.iter().map(Problem::kind).collect();
+    let codes: Vec<_> = codes.into_iter().collect();
+    format!("{}more about each: pelton explain {}\n", problems.render(look), codes.join(" "))
 }
 
 async fn compare(manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {

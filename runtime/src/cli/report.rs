@@ -4,6 +4,11 @@
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
+use pelton::{
+    broker::SetupError,
+    explain::Coded,
+    plugin::{ComponentizeError, EngineError, LoadError},
+};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
@@ -23,9 +28,24 @@ pub fn error(error: &anyhow::Error) {
     note(&line(error));
 }
 
-/// An error and its causes as a line of text.
+/// An error and its causes as a line of text; if it has a code, with that.
 pub fn line(error: &anyhow::Error) -> String {
-    format!("{ERROR}error{ERROR:#}: {error:#}\n")
+    match code(error) {
+        Some(code) => format!(
+            "{ERROR}error[{code}]{ERROR:#}: {error:#}\nmore about it: pelton explain {code}\n"
+        ),
+        None => format!("{ERROR}error{ERROR:#}: {error:#}\n"),
+    }
+}
+
+/// What kind of error it is, for `pelton explain`.
+fn code(error: &anyhow::Error) -> Option<&'static str> {
+    let coded = error.downcast_ref::<Coded>().map(|error| error.code);
+    coded
+        .or_else(|| error.downcast_ref::<SetupError>().map(|error| error.code))
+        .or_else(|| error.downcast_ref::<LoadError>().map(LoadError::code))
+        .or_else(|| error.downcast_ref::<EngineError>().map(|_| "sandbox"))
+        .or_else(|| error.downcast_ref::<ComponentizeError>().map(|_| "componentize"))
 }
 
 /// Writes `text` to standard error. Where that is closed nobody is left to tell.

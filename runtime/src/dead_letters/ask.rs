@@ -212,7 +212,7 @@ impl DeadLetters {
             };
             if attempt == PUBLISH_ATTEMPTS {
                 let what = "nothing was removed that is not stored elsewhere".to_owned();
-                return Err(SetupError { what, problem });
+                return Err(SetupError { code: "nats-api", what, problem });
             }
             attempt += 1;
             sleep(PUBLISH_PAUSE.mul_f64(rand::random_range(0.5..=1.5))).await;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Dispatcher, Failure, Tally, Verdict,
     lanes::{Place, Turn},
-    now_ms,
+    now_ms, requests,
 };
 use crate::{
     broker::{Broker, DecodeError, Delivery, Note, Source},
@@ -147,6 +147,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         tries: &Tries,
     ) -> Result<(), Failure> {
         let delivered = event.attempt;
+        tries.begin(delivered, delivered);
         if delivered > 1 && delivery.redelivers() {
             let note = delivery.noted().await;
             event.attempt = match self.lanes {
@@ -208,7 +209,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     async fn call(&self, event: &Event) -> Result<Vec<Output>, Failure> {
         let started = Instant::now();
-        let outcome = self.handler.handle(event).await;
+        let requests = requests::leave(&self.broker, &self.plan, event);
+        let outcome = self.handler.handle_asking(event, requests).await;
         self.metrics.handler_seconds.record(started.elapsed());
         Ok(outcome?)
     }
@@ -229,7 +231,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         if let Err(problem) = self.store_dead_letter(event, failure).await {
             tracing::error!(
                 plugin = self.plan.plugin, event = event.id, subject = event.subject,
-                error = %failure, %problem, "an event that failed is not in the dead letters"
+                code = class, error = %failure, %problem, "an event that failed is not in the dead letters"
             );
             return match (delivery.redelivers(), problem) {
                 (_, Failure::Stopped) => self.give_back(delivery, tries).await,
@@ -245,7 +247,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.metrics.dead_lettered(class);
         tracing::warn!(
             plugin = self.plan.plugin, event = event.id, subject = event.subject,
-            attempt = event.attempt, class, error = %failure, "event put into the dead letters"
+            attempt = event.attempt, code = class, error = %failure, "event put into the dead letters"
         );
         Some(Disposition::Reject)
     }
@@ -303,7 +305,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             Verdict::DeadLetter if self.blocks() => {
                 tracing::error!(
                     plugin = self.plan.plugin, event = event.id, subject = event.subject,
-                    class, error = %failure,
+                    code = class, error = %failure,
                     "an event holds up all later ones of its key until it is handled"
                 );
                 Verdict::Retry(self.jitter(self.plan.retry.max))
@@ -316,7 +318,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                 self.metrics.retried.increment(1);
                 tracing::warn!(
                     plugin = self.plan.plugin, event = event.id, subject = event.subject,
-                    attempt = event.attempt, class, error = %failure, ?delay, "event not handled; it comes again"
+                    attempt = event.attempt, code = class, error = %failure, ?delay, "event not handled; it comes again"
                 );
             }
             Verdict::DeadLetter if class == "reject" => self.metrics.rejected.increment(1),

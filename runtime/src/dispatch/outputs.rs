@@ -132,7 +132,7 @@ impl Publishing {
         id: impl FnOnce() -> String,
     ) -> Result<Message, Problem> {
         let keep = self.keep(event, &output.subject, id)?;
-        let headers = checked_headers(event, output.headers)?;
+        let headers = checked_headers(&event.headers, output.headers)?;
         let message = Message { subject: output.subject, headers, payload: output.payload, keep };
         // Refused by the server, its siblings may have been stored already.
         match (size(&message), self.limit(&message)) {
@@ -195,9 +195,12 @@ impl Publishing {
 
 /// The guest's headers without those that it only copied from the event and
 /// that are not its own to send, with the event's trace.
-fn checked_headers(event: &Event, headers: Vec<Header>) -> Result<Vec<Header>, Problem> {
+pub(super) fn checked_headers(
+    of_event: &[Header],
+    headers: Vec<Header>,
+) -> Result<Vec<Header>, Problem> {
     let mut kept = Vec::with_capacity(headers.len() + TRACE.len());
-    kept.extend(event.headers.iter().filter(|header| is_trace(&header.name)).cloned());
+    kept.extend(of_event.iter().filter(|header| is_trace(&header.name)).cloned());
     for header in headers {
         check_header(&header)?;
         if is_trace(&header.name) {
@@ -205,7 +208,7 @@ fn checked_headers(event: &Event, headers: Vec<Header>) -> Result<Vec<Header>, P
         }
         match is_reserved(&header.name) {
             false => kept.push(header),
-            true if event.headers.contains(&header) => {}
+            true if of_event.contains(&header) => {}
             true => return Err(Problem::HeaderReserved(header.name)),
         }
     }
@@ -240,7 +243,11 @@ fn check_together(headers: &[Header]) -> Result<(), Problem> {
 
 /// What a message takes of the server's limit, with the headers that we add.
 fn size(message: &Message) -> usize {
-    size_of_headers(&message.headers) + message.payload.len() + OUR_HEADERS
+    size_of(&message.headers, &message.payload)
+}
+
+pub(super) fn size_of(headers: &[Header], payload: &[u8]) -> usize {
+    size_of_headers(headers) + payload.len() + OUR_HEADERS
 }
 
 /// What they take on the wire: `name: value`, and a line break.

@@ -181,6 +181,7 @@ fn plan(concurrency: usize) -> Plan {
             stored: out,
             max_message: 1 << 20,
         },
+        requests: Vec::new(),
         dead_letters: Some(DeadLetters {
             stream: "DEAD".to_owned(),
             prefix: "dead.h".to_owned(),

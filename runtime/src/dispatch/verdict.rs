@@ -69,7 +69,8 @@ pub enum Verdict {
 }
 
 impl Failure {
-    /// The class: a label for metrics and dead letters, from a fixed list.
+    /// The class: a label for metrics and dead letters, from a fixed list, and a
+    /// code of [`crate::explain`].
     pub fn class(&self) -> &'static str {
         match self {
             Failure::Decode(_) => "decode",

@@ -130,11 +130,11 @@ pub fn timestamp(ms: u64) -> String {
     }
 }
 
-/// The end of the year 9999, which is where RFC 3339 ends.
-const MAX_MS: u64 = 253_402_300_800_000;
+/// The end of the year 9999, which is where RFC 3339 ends, in milliseconds since 1970.
+pub const MAX_MS: u64 = 253_402_300_800_000;
 
 /// What [`timestamp`] wrote, in milliseconds since 1970.
-fn milliseconds(text: &str) -> Option<u64> {
+pub fn milliseconds(text: &str) -> Option<u64> {
     let time = humantime::parse_rfc3339_weak(text).ok();
     let since = time.and_then(|time: SystemTime| time.duration_since(UNIX_EPOCH).ok());
     let ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());

@@ -120,6 +120,7 @@ pub(super) fn dispatch(
         ack_wait: spec.ack_wait,
         retry: spec.retry.clone(),
         publishing: provision.publishing(spec),
+        requests: spec.request.clone(),
         dead_letters: provision.jetstream().then_some(dead_letters),
         drain: manifest.host.drain,
         seed: rand::random(),

@@ -16,6 +16,10 @@ use crate::{
     subject::Pattern,
 };
 
+mod assumed;
+
+pub(super) use assumed::ELSEWHERE;
+
 /// How long a dead letter's id is remembered: a host that ends between storing
 /// it and saying so stores it again within the ack wait.
 const DEAD_LETTER_WINDOW: Duration = Duration::from_secs(600);
@@ -23,6 +27,8 @@ const DEAD_LETTER_WINDOW: Duration = Duration::from_secs(600);
 /// Something on the server, or a component, that is not as the manifest needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
     /// The key of the manifest that asks for it, such as `streams.ORDERS`.
     pub key: String,
     /// What it is about.
@@ -39,7 +45,8 @@ impl fmt::Display for Finding {
 
 impl Finding {
     pub(super) fn at(key: impl Into<String>, error: SetupError) -> Finding {
-        Finding { key: key.into(), what: error.what, problem: error.problem }
+        let SetupError { code, what, problem } = error;
+        Finding { code, key: key.into(), what, problem }
     }
 }
 
@@ -92,6 +99,24 @@ impl Provision {
         let found = Provision { jetstream: true, max_message, ..Provision::default() };
         let survey = Survey { broker, manifest, mode, found };
         Ok(survey.run().await)
+    }
+
+    /// What the manifest needs, as a server without any limits would have it. Where
+    /// it relies on streams that it does not describe, they are assumed. With it,
+    /// the streams to make.
+    pub(super) fn assumed(manifest: &Manifest) -> (Provision, BTreeMap<String, Stream>) {
+        let mut streams = assumed::streams(manifest);
+        let letters = &manifest.dead_letters;
+        streams.insert(letters.stream.clone(), assumed::unlimited(dead_letters(letters)));
+        let facts = streams.iter();
+        let facts = facts.map(|(name, stream)| (name.clone(), StreamFacts::planned(stream)));
+        let provision = Provision {
+            jetstream: true,
+            max_message: assumed::MAX_MESSAGE,
+            streams: facts.collect(),
+            findings: Vec::new(),
+        };
+        (provision, streams)
     }
 
     /// What is not as it should be.
@@ -200,7 +225,8 @@ impl Survey<'_> {
                 let problem =
                     format!("it stores nothing that matches `{pattern}`, but {}", list(&stored));
                 let key = format!("plugins.{plugin}.subscribe");
-                self.found.findings.push(Finding { key, what, problem });
+                let code = "not-in-stream";
+                self.found.findings.push(Finding { code, key, what, problem });
             }
         }
     }
@@ -222,7 +248,8 @@ impl Survey<'_> {
             }
             if let Some(problem) = self.found.unstored(pattern, spec) {
                 let what = format!("output `{pattern}`");
-                self.found.findings.push(Finding { key: key.clone(), what, problem });
+                let (code, key) = ("not-stored", key.clone());
+                self.found.findings.push(Finding { code, key, what, problem });
             }
             self.unfit(pattern, spec, &key);
         }
@@ -237,9 +264,11 @@ impl Survey<'_> {
         let names = self.found.storing(pattern).map(|(name, _)| name.to_owned());
         for name in names.collect::<BTreeSet<_>>() {
             let facts = self.found.streams.get(&name);
-            let Some(problem) = facts.and_then(|facts| unfit(facts, budget)) else { continue };
+            let found = facts.and_then(|facts| unfit(facts, budget));
+            let Some((code, problem)) = found else { continue };
             let what = format!("stream `{name}`, which stores `{pattern}`");
-            self.found.findings.push(Finding { key: key.to_owned(), what, problem });
+            let key = key.to_owned();
+            self.found.findings.push(Finding { code, key, what, problem });
         }
     }
 
@@ -263,24 +292,26 @@ impl Survey<'_> {
     }
 }
 
-/// Why a stream would not keep a second run's outputs from appearing twice.
-fn unfit(facts: &StreamFacts, budget: Duration) -> Option<String> {
+/// Why a stream would not keep a second run's outputs from appearing twice: the
+/// code, and the text.
+fn unfit(facts: &StreamFacts, budget: Duration) -> Option<(&'static str, String)> {
     let spoken = |time| humantime::format_duration(time).to_string();
     if facts.sealed {
-        return Some("it is sealed: it takes nothing any more".to_owned());
+        return Some(("stream-unfit", "it is sealed: it takes nothing any more".to_owned()));
     }
     if facts.no_ack {
-        return Some("it does not confirm what it stores (`no_ack`)".to_owned());
+        return Some(("stream-unfit", "it does not confirm what it stores (`no_ack`)".to_owned()));
     }
     if facts.retention != Retention::Limits {
-        return Some("it forgets ids with its messages over a restart: outputs need a stream with retention by limits".to_owned());
+        return Some(("output-retention", "it forgets ids with its messages over a restart: outputs need a stream with retention by limits".to_owned()));
     }
     if facts.duplicate_window < budget {
-        return Some(format!(
+        let problem = format!(
             "its duplicate window of {} is shorter than the {} that all attempts may take: raise the window, or lower attempts, backoff or ack-wait",
             spoken(facts.duplicate_window),
             spoken(budget)
-        ));
+        );
+        return Some(("retry-budget", problem));
     }
     None
 }

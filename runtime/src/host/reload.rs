@@ -426,6 +426,7 @@ fn needs_restart(old: &Manifest, new: &Manifest) -> Vec<Finding> {
     let problem = "it cannot change while the host runs: put it back, or restart the host";
     changed
         .map(|(key, _)| Finding {
+            code: "needs-restart",
             key: key.to_owned(),
             what: match key {
                 "nats" => "the credentials in `[nats]` differ from those in use".to_owned(),

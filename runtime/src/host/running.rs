@@ -112,11 +112,13 @@ impl Part {
     /// Binds everything that it reads. Nothing is taken from a stream yet; core
     /// NATS begins to fill the queue.
     pub(super) async fn bind(&self, broker: &Broker) -> Result<Bound, SetupError> {
-        let live = broker.subscribe(self.subscription.clone()).await?;
         let replays = match &self.replays {
             Some(replays) => Some(broker.subscribe(replays.clone()).await?),
             None => None,
         };
+        // Last: one that may be the only one seeks its lease from now on, and would
+        // have to give it back if the other failed.
+        let live = broker.subscribe(self.subscription.clone()).await?;
         Ok(Sources { live, replays })
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Admin, DeadLetters, Host, Manifest, Stream, defaults,
+    Admin, DeadLetters, Host, Manifest, Stream, build, defaults,
     environment::Environment,
     problem::Problem,
     raw,
@@ -39,7 +39,19 @@ pub struct Surroundings<'a> {
     /// Where secrets may be.
     pub environment: &'a Environment,
     /// Says what is wrong with a component.
-    pub check_component: &'a dyn Fn(&Path) -> Result<(), String>,
+    pub check_component: &'a dyn Fn(&Path) -> Result<(), Unusable>,
+    /// Whether a component that is not there is a problem.
+    pub needs_components: bool,
+}
+
+/// Why a component cannot be a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unusable {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub code: &'static str,
+    /// In words, with the remedy.
+    pub reason: String,
 }
 
 impl Surroundings<'_> {
@@ -57,12 +69,16 @@ pub fn manifest(
     report: &mut Report,
 ) -> Manifest {
     let host = host(document.host.unwrap_or_default(), surroundings);
+    let folder = surroundings.resolve(Path::new(".")).components().collect::<PathBuf>();
+    let builds = build::builds(&folder, document.plugins.as_ref());
     let manifest = Manifest {
+        folder,
         nats: nats::nats(document.nats.unwrap_or_default(), surroundings, report),
         admin: document.admin.and_then(|admin| Some(Admin { listen: admin.listen? })),
         dead_letters: dead_letters(document.dead_letters.unwrap_or_default(), &host),
         streams: streams(document.streams.unwrap_or_default(), report),
-        plugins: plugin::plugins(document.plugins, surroundings, report),
+        plugins: plugin::plugins(document.plugins, &builds, surroundings, report),
+        builds,
         host,
         source: source.clone(),
     };

@@ -67,6 +67,8 @@ pub const BREAKER_PROBES: u64 = 3;
 pub const OUTPUTS: u64 = 1_000;
 /// `[plugins.<name>.limits] output-bytes`
 pub const OUTPUT_BYTES: u64 = 8 * MIB;
+/// `[plugins.<name>.limits] requests`
+pub const REQUESTS: u64 = 100;
 /// `[plugins.<name>.limits] log-lines`
 pub const LOG_LINES: u64 = 100;
 /// `[plugins.<name>.limits] log-bytes`

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Manifest, Problem, Problems,
-    check::{self, Surroundings, server_url},
+    check::{self, Surroundings, Unusable, server_url},
     environment::Environment,
     raw,
     reader::{self, Report},
@@ -32,7 +32,24 @@ impl Manifest {
     pub fn load(
         path: &Path,
         environment: &Environment,
-        check_component: impl Fn(&Path) -> Result<(), String>,
+        check_component: impl Fn(&Path) -> Result<(), Unusable>,
+    ) -> Result<Manifest, Problems> {
+        Manifest::load_with(path, environment, (&check_component, true))
+    }
+
+    /// As [`Manifest::load`], but the components need not be there yet, and are
+    /// not looked at.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_unbuilt(path: &Path, environment: &Environment) -> Result<Manifest, Problems> {
+        Manifest::load_with(path, environment, (&|_| Ok(()), false))
+    }
+
+    fn load_with(
+        path: &Path,
+        environment: &Environment,
+        (check_component, needs_components): (&dyn Fn(&Path) -> Result<(), String>, bool),
     ) -> Result<Manifest, Problems> {
         let path = file(path);
         let name = path.display().to_string();
@@ -41,7 +58,7 @@ impl Manifest {
         Manifest::parse(
             &bytes,
             &name,
-            &Surroundings { base: &base, environment, check_component: &check_component },
+            &Surroundings { base: &base, environment, check_component, needs_components },
         )
     }
 
@@ -81,15 +98,16 @@ impl Manifest {
         Ok(())
     }
 
-    /// A problem at `key` (such as `streams.ORDERS.subjects`), found with the
+    /// A problem of the kind `code` at `key` (such as `streams.ORDERS.subjects`), found with the
     /// server's help; print it with [`Problems::new`].
     pub fn problem(
         &self,
+        code: &'static str,
         key: &str,
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Problem {
-        Problem::new("server", message).label(Target::Value(key.to_owned()), "").help(help)
+        Problem::new(code, message).label(Target::Value(key.to_owned()), "").help(help)
     }
 }
 

@@ -110,7 +110,7 @@ impl Problems {
     }
 
     /// Finds `problems` in `source` and sorts them by place.
-    pub(super) fn of(source: &Source, problems: Vec<Problem>) -> Problems {
+    pub(crate) fn of(source: &Source, problems: Vec<Problem>) -> Problems {
         let locate = |problem| Located::new(source, problem);
         let mut located: Vec<Located> = problems.into_iter().map(locate).collect();
         located.sort_by_key(|located| located.spans.first().map(|(span, _)| span.start));

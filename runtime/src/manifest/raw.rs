@@ -15,10 +15,12 @@ use super::{
     value::{self, File, Name, Size, Time},
 };
 
+pub mod build;
 pub mod flow;
 pub mod plugin;
 pub mod stream;
 
+pub use build::Build;
 pub use flow::{Breaker, BreakerOrNot};
 pub use plugin::{Limits, Plugin, Retry};
 pub use stream::{DeadLetters, Stream};

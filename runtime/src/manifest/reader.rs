@@ -32,10 +32,26 @@ const MAX_SUBJECTS: usize = 4_096;
 const MAX_NAMED: usize = 1_000;
 
 /// The mistakes found so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
     problems: Vec<Problem>,
     n_subjects: usize,
+    dialect: Dialect,
+}
+
+/// What kind of file is read, for what is said of its keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    /// Such as `a manifest`.
+    pub name: &'static str,
+    /// The tables of such a file that have a key, as they are written.
+    pub tables_with: fn(&str) -> Vec<String>,
+}
+
+impl Default for Report {
+    fn default() -> Report {
+        Report::of(Dialect { name: "a manifest", tables_with: schema::tables_with })
+    }
 }
 
 /// A table that is being read, key by key.
@@ -48,6 +64,11 @@ pub struct Table<'t, 'r> {
 }
 
 impl Report {
+    /// No mistakes yet in a file of this kind.
+    pub fn of(dialect: Dialect) -> Report {
+        Report { problems: Vec::new(), n_subjects: 0, dialect }
+    }
+
     /// Adds a problem, unless there are too many already.
     pub fn add(&mut self, problem: Problem) {
         match self.problems.len() {
@@ -220,6 +241,21 @@ impl<'t> Table<'t, '_> {
         self.get(key, read)
     }
 
+    /// Whether `key` is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// The path that leads to this table.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// For what is wrong with several keys together.
+    pub fn report(&mut self) -> &mut Report {
+        self.report
+    }
+
     /// A table inside this one.
     pub fn section<T>(
         &mut self,
@@ -250,7 +286,7 @@ impl<'t> Table<'t, '_> {
 
     fn unknown_key(&self, key: &str, meant: Option<&str>) -> Problem {
         let place = match self.path.as_str() {
-            "" => "at the top of a manifest".to_owned(),
+            "" => format!("at the top of {}", self.report.dialect.name),
             path => format!("in `[{path}]`"),
         };
         let problem = Problem::new("unknown-key", format!("unknown key {} {place}", quoted(key)))
@@ -258,7 +294,7 @@ impl<'t> Table<'t, '_> {
         if let Some(meant) = meant {
             return problem.help(format!("did you mean `{meant}`?"));
         }
-        match schema::tables_with(key).as_slice() {
+        match (self.report.dialect.tables_with)(key).as_slice() {
             [] => problem.help(format!("the keys here are: {}", self.known.join(", "))),
             tables => problem.help(format!("it is a key of `[{}]`", tables.join("]`, `["))),
         }

@@ -74,7 +74,7 @@ fn search(
 }
 
 /// What `schema` refers to, or itself.
-fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+pub(super) fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
     schema
         .get("$ref")
         .and_then(Value::as_str)

@@ -67,6 +67,7 @@ stream = "ORDERS"
 subscribe = ["orders.created"]
 publish = ["orders.priced", "audit.>"]
 publish-core = ["ticks.>"]
+request = ["rpc.>"]
 concurrency = 64
 timeout = "2s"
 memory = "128MiB"
@@ -96,6 +97,7 @@ cpu = "500ms"
 outputs = 10
 output-bytes = "1MiB"
 log-lines = 20
+requests = 7
 log-bytes = "16KiB"
 
 [plugins.price.config]
@@ -122,13 +124,14 @@ fn environment() -> Environment {
     Environment::fixed([("NATS_PASSWORD", "hunter2"), ("EMPTY", "")])
 }
 
-fn check_component(file: &Path) -> Result<(), String> {
+fn check_component(file: &Path) -> Result<(), Unusable> {
+    let unusable = |reason| Err(Unusable { code: "no-handler", reason });
     match fs::read_to_string(file) {
         Ok(text) if text.starts_with("broken") => {
-            Err("it exports `wasi:cli/run`, and not `pelton:events/handler`".to_owned())
+            unusable("it exports `wasi:cli/run`, and not `pelton:events/handler`".to_owned())
         }
         Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => unusable(error.to_string()),
     }
 }
 
@@ -137,6 +140,7 @@ fn parse_bytes(bytes: &[u8]) -> Result<Manifest, Problems> {
         base: &base(),
         environment: &environment(),
         check_component: &check_component,
+        needs_components: true,
     };
     Manifest::parse(bytes, "pelton.toml", &surroundings)
 }
@@ -212,6 +216,7 @@ fn minimal_plugin() -> Plugin {
         subscribe: vec![pattern("orders.created")],
         publish: vec![pattern("orders.priced")],
         publish_core: Vec::new(),
+        request: Vec::new(),
         order_by: None,
         on_failure: OnFailure::DeadLetter,
         rate: None,
@@ -236,6 +241,7 @@ fn minimal_plugin() -> Plugin {
             outputs: 1_000,
             output_bytes: 8 << 20,
             log_lines: 100,
+            requests: 100,
             log_bytes: 64 << 10,
         },
         config: BTreeMap::new(),
@@ -334,6 +340,7 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
         subscribe: vec![pattern("orders.created")],
         publish: vec![pattern("orders.priced"), pattern("audit.>")],
         publish_core: vec![pattern("ticks.>")],
+        request: vec![pattern("rpc.>")],
         order_by: None,
         on_failure: OnFailure::DeadLetter,
         rate: Some(Rate { runs: 500, per: Duration::from_secs(1) }),
@@ -367,6 +374,7 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
             outputs: 10,
             output_bytes: 1 << 20,
             log_lines: 20,
+            requests: 7,
             log_bytes: 16 << 10,
         },
         config: config.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
@@ -463,8 +471,12 @@ fn a_component_is_looked_at_once() {
     };
     let text =
         format!("{MINIMAL}[plugins.other]\ncomponent = \"files/price\"\nsubscribe = [\"x\"]\n");
-    let surroundings =
-        Surroundings { base: &base(), environment: &environment(), check_component: &look };
+    let surroundings = Surroundings {
+        base: &base(),
+        environment: &environment(),
+        check_component: &look,
+        needs_components: true,
+    };
 
     Manifest::parse(text.as_bytes(), "pelton.toml", &surroundings).unwrap();
 

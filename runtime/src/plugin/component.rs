@@ -12,20 +12,29 @@ use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldId};
 
-use super::CallError;
+use super::{CallError, contract::Contract};
+use crate::manifest::Unusable;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 256 << 20;
 
-/// What a plugin exports.
-pub(super) const HANDLER: &str = "pelton:events/handler@0.1.0";
-
-/// The package of the contract, without its version.
-const CONTRACT: &str = "pelton:events/";
-
-/// What the host serves of the contract.
-const SERVED: [&str; 3] =
-    ["pelton:events/types@0.1.0", "pelton:events/log@0.1.0", "pelton:events/config@0.1.0"];
+/// What the host serves of the contracts, and what components for other hosts
+/// import besides.
+const SERVED: [&str; 13] = [
+    "pelton:events/types@0.1.0",
+    "pelton:events/log@0.1.0",
+    "pelton:events/config@0.1.0",
+    "wasmcloud:messaging/types@0.2.0",
+    "wasmcloud:messaging/consumer@0.2.0",
+    "wasi:messaging/types@0.2.0-draft",
+    "wasi:messaging/producer@0.2.0-draft",
+    "wasi:messaging/request-reply@0.2.0-draft",
+    "wasi:config/runtime@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft",
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:logging/logging",
+];
 
 /// Packages of WASI 0.2 that are served, as far as they need no grant.
 const WASI: [&str; 4] = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"];
@@ -105,23 +114,36 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A component for something else.
-    #[error("{p}: does not export {HANDLER}; it exports {}; implement the world `plugin` of pelton:events", list(exports), p = path.display())]
+    #[error("{p}: exports no handler that is served ({}); it exports {}; implement the world `plugin` of pelton:events", Contract::handlers(), list(exports), p = path.display())]
     NoHandler {
         /// The file.
         path: PathBuf,
         /// What it exports.
         exports: Vec<String>,
     },
-    /// A component for another version of the contract.
-    #[error("{p}: exports {found}, this host speaks {HANDLER}; rebuild it with this version's WIT, or use a host that speaks it", p = path.display())]
+    /// A component for another version of a contract.
+    #[error("{p}: exports {found}, this host speaks {served}; rebuild it with the WIT of that version, or use a host that speaks the other", p = path.display())]
     OtherVersion {
         /// The file.
         path: PathBuf,
         /// What it exports.
         found: String,
+        /// What is served in its place.
+        served: &'static str,
+    },
+    /// A component whose contract has the right name but other types: drafts
+    /// change without a new version.
+    #[error("{p}: speaks another draft of {contract} than this host: {message}; rebuild it with the published WIT of that name", p = path.display())]
+    OtherDraft {
+        /// The file.
+        path: PathBuf,
+        /// The contract.
+        contract: &'static str,
+        /// The engine's words.
+        message: String,
     },
     /// A component that imports what the host does not have.
-    #[error("{p}: imports what this host does not serve: {}; a plugin may import pelton:events@0.1.0 and WASI 0.2", list(imports), p = path.display())]
+    #[error("{p}: imports what this host does not serve: {}; a plugin may import pelton:events@0.1.0 and WASI 0.2; of others wasmcloud:messaging@0.2.0, wasi:messaging@0.2.0-draft, wasi:config and wasi:logging", list(imports), p = path.display())]
     Imports {
         /// The file.
         path: PathBuf,
@@ -146,6 +168,28 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// What kind of mistake: a code of [`crate::explain`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            LoadError::Missing { .. }
+            | LoadError::Unreadable { .. }
+            | LoadError::NotAFile { .. }
+            | LoadError::TooLarge { .. }
+            | LoadError::Empty { .. } => "component-file",
+            LoadError::NotWasm { .. } | LoadError::Text { .. } => "not-wasm",
+            LoadError::Invalid { .. } => "component-damaged",
+            LoadError::CoreModule { .. } => "core-module",
+            LoadError::Interface { .. } => "interface-only",
+            LoadError::NoHandler { .. } => "no-handler",
+            LoadError::OtherVersion { .. } => "contract-version",
+            LoadError::Imports { .. } => "unknown-import",
+            LoadError::Compile { .. } => "component-refused",
+            LoadError::Start { .. } => "component-start",
+        }
+    }
+}
+
 /// A component's file that was found to be one.
 pub(super) struct Examined {
     pub(super) bytes: Vec<u8>,
@@ -168,12 +212,12 @@ pub enum Access {
 
 /// Checks everything that can be known of a component without compiling it. The
 /// error is for people.
-pub fn check_component(path: &Path) -> Result<(), String> {
+pub fn check_component(path: &Path) -> Result<(), Unusable> {
     let checked = Examined::read(path).and_then(|found| {
         found.validate(path)?;
-        found.check_contract(path)
+        found.check_contract(path).map(drop)
     });
-    checked.map_err(|error| error.to_string())
+    checked.map_err(|error| Unusable { code: error.code(), reason: error.to_string() })
 }
 
 impl Examined {
@@ -199,16 +243,15 @@ impl Examined {
         }
     }
 
-    /// Checks what it exports and imports, by name.
-    pub(super) fn check_contract(&self, path: &Path) -> Result<(), LoadError> {
+    /// Checks what it exports and imports, by name; which contract it speaks.
+    pub(super) fn check_contract(&self, path: &Path) -> Result<Contract, LoadError> {
         let exports = self.exports();
-        if !exports.iter().any(|name| name == HANDLER) {
-            return Err(wrong_world(path, exports));
-        }
+        let spoken = Contract::spoken(&exports).next();
+        let Some(contract) = spoken else { return Err(wrong_world(path, exports)) };
         let imports: Vec<_> =
             self.imports().into_iter().filter(|name| access(name) == Access::Unknown).collect();
         match imports.is_empty() {
-            true => Ok(()),
+            true => Ok(contract),
             false => Err(LoadError::Imports { path: path.to_owned(), imports }),
         }
     }
@@ -312,8 +355,10 @@ fn invalid(path: &Path, error: &anyhow::Error, length: usize) -> LoadError {
 
 fn wrong_world(path: &Path, exports: Vec<String>) -> LoadError {
     let path = path.to_owned();
-    match exports.iter().find(|name| name.starts_with(CONTRACT)) {
-        Some(found) => LoadError::OtherVersion { path, found: found.clone() },
+    match Contract::other_version(&exports) {
+        Some((contract, found)) => {
+            LoadError::OtherVersion { path, found: found.to_owned(), served: contract.handler() }
+        }
         None => LoadError::NoHandler { path, exports },
     }
 }

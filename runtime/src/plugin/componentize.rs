@@ -9,8 +9,8 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// The contract as it is in `wit/`.
-const CONTRACT: &str = include_str!("../../../wit/events.wit");
+/// The contract with handlers, as it is in `wit/`.
+pub const CONTRACT: &str = include_str!("../../../wit/events.wit");
 
 /// Why no component could be made.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use super::{
     CallError,
     bindings::pelton::events::types::Failure,
     journal::{excerpt, printable},
+    messages::OverLimit,
     state::{CpuExhausted, State},
 };
 
@@ -37,6 +38,9 @@ pub(super) fn broken(error: &Error, state: &State, limits: Limits, started: bool
     let backtrace = error.downcast_ref::<WasmBacktrace>().and_then(trace);
     if error.is::<CpuExhausted>() {
         return CallError::Cpu(limits.cpu);
+    }
+    if let Some(OverLimit(text)) = error.downcast_ref() {
+        return CallError::Outputs(text.clone());
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return CallError::Unavailable(format!("{error:#}"));
@@ -68,6 +72,12 @@ pub(super) fn refused(failure: Failure) -> CallError {
         },
         Failure::Reject(reason) => CallError::Reject { reason: excerpt(&reason, LONGEST_REASON) },
     }
+}
+
+/// What a guest said of a contract that knows only that it failed: it may
+/// succeed later, until its attempts are used up.
+pub(super) fn failed(reason: &str) -> CallError {
+    CallError::Retry { reason: excerpt(reason, LONGEST_REASON), after: None }
 }
 
 fn reason(error: &Error, state: &State) -> String {

@@ -1,4 +1,5 @@
-//! What a guest may import: our own interfaces, and WASI as far as it is granted.
+//! What a guest may import: our own interfaces, those of other contracts, and
+//! WASI as far as it is granted.
 
 use tracing::Level;
 use wasmtime::{
@@ -10,6 +11,9 @@ use super::{
     bindings::{
         Plugin,
         pelton::events::{config, log, types},
+        services::Services,
+        wasi_messaging::WasiMessaging,
+        wasmcloud::Wasmcloud,
     },
     state::State,
 };
@@ -20,6 +24,9 @@ use super::{
 pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre<State>> {
     let mut linker = Linker::new(component.engine());
     Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Wasmcloud::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    WasiMessaging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Services::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     if uses_http {
         linker.define_unknown_imports_as_traps(component)?;

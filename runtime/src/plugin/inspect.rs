@@ -5,13 +5,18 @@ use std::path::Path;
 use wasmparser::{Parser, Payload};
 use wit_component::WitPrinter;
 
-use super::component::{Access, Examined, HANDLER, LoadError, access};
+use super::{
+    component::{Access, Examined, LoadError, access},
+    contract::Contract,
+};
 
 /// What is known of a component without running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// The contract it speaks, as package and version; `None`: it cannot be a plugin.
     pub contract: Option<String>,
+    /// Others that it speaks, too, and that do not count here.
+    pub other_contracts: Vec<String>,
     /// Everything it exports.
     pub exports: Vec<String>,
     /// Everything it imports, and how far that is served.
@@ -73,11 +78,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, LoadError> {
     let found = Examined::read(path)?;
     found.validate(path)?;
     let exports = found.exports();
+    let mut contracts = Contract::spoken(&exports).map(|it| it.name().to_owned());
+    let (contract, other_contracts) = (contracts.next(), contracts.collect());
     let mut inspection = Inspection {
-        contract: exports
-            .iter()
-            .any(|name| name == HANDLER)
-            .then(|| "pelton:events@0.1.0".to_owned()),
+        contract,
+        other_contracts,
         imports: found
             .imports()
             .into_iter()

@@ -7,13 +7,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 
 use super::{
-    bindings::{
-        Plugin as Guest, PluginPre,
-        pelton::events::types::{self as wit, Failure, HeaderParam},
-    },
+    Requests,
+    guest::{Answer, Guest, GuestPre},
     state::{CpuBudget, HANDLES, State},
 };
-use crate::event::Event;
+use crate::event::{Event, Output};
 
 /// A store with a guest in it. One that trapped, timed out or was cancelled must
 /// never be called again: it is dropped.
@@ -23,9 +21,6 @@ pub(super) struct Instance {
     /// Events it was given.
     pub(super) served: u32,
 }
-
-/// What a guest answers.
-pub(super) type Answer = Result<Vec<wit::Output>, Failure>;
 
 impl Instance {
     /// A store with nothing in it yet. `fuel`: the bytes that one call between
@@ -40,16 +35,16 @@ impl Instance {
     }
 
     /// Begins a run: budgets are full, a tick from now the guest has to yield.
-    pub(super) fn begin(&mut self, event: &str) {
-        self.store.data_mut().begin(event);
+    pub(super) fn begin(&mut self, event: &str, requests: Requests) {
+        self.store.data_mut().begin(event, requests);
         self.store.set_epoch_deadline(1);
         self.served = self.served.saturating_add(1);
     }
 
     /// Puts a guest into the store, unless there is one.
-    pub(super) async fn start(&mut self, pre: &PluginPre<State>) -> wasmtime::Result<()> {
+    pub(super) async fn start(&mut self, pre: &GuestPre) -> wasmtime::Result<()> {
         if self.guest.is_none() {
-            self.guest = Some(pre.instantiate_async(&mut self.store).await?);
+            self.guest = Some(pre.instantiate(&mut self.store).await?);
         }
         Ok(())
     }
@@ -59,26 +54,12 @@ impl Instance {
         let Some(guest) = &self.guest else {
             return Err(wasmtime::Error::msg("the instance was not started"));
         };
-        let headers: Vec<HeaderParam<'_>> = event
-            .headers
-            .iter()
-            .map(|header| HeaderParam { name: &header.name, value: &header.value })
-            .collect();
-        let position = event.position.as_ref().map(|position| wit::Position {
-            stream: &position.stream,
-            sequence: position.sequence,
-        });
-        let event = wit::Event {
-            id: &event.id,
-            subject: &event.subject,
-            headers: &headers,
-            payload: &event.payload,
-            reply_to: event.reply_to.as_deref(),
-            time: event.time_ms,
-            attempt: event.attempt,
-            position,
-        };
-        guest.pelton_events_handler().call_handle(&mut self.store, event).await
+        guest.call(&mut self.store, event).await
+    }
+
+    /// What the guest has sent while it ran.
+    pub(super) fn take_sent(&mut self) -> Vec<Output> {
+        self.store.data_mut().messages.take()
     }
 
     pub(super) fn state(&self) -> &State {

@@ -27,8 +27,26 @@ const CHUNK: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Journal(Arc<Mutex<Inner>>);
 
+/// One line of a guest, as it goes to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// The plugin's name in the manifest.
+    pub plugin: Arc<str>,
+    /// The event's id.
+    pub event: String,
+    /// How much it matters.
+    pub level: Level,
+    /// What it says, without what a terminal would act on.
+    pub text: String,
+}
+
+/// Where the lines of guests go in place of the host's log. It is called while
+/// the guest runs: it must not wait.
+pub type LogSink = Arc<dyn Fn(LogLine) + Send + Sync>;
+
 struct Inner {
     plugin: Arc<str>,
+    sink: Option<LogSink>,
     event: String,
     most_lines: u32,
     most_bytes: u64,
@@ -50,10 +68,16 @@ pub(super) enum Stream {
 }
 
 impl Journal {
-    /// A journal that takes `lines` lines and `bytes` bytes in each run.
-    pub(super) fn new(plugin: Arc<str>, lines: u32, bytes: u64) -> Journal {
+    /// A journal that takes `lines` lines and `bytes` bytes in each run, for the
+    /// host's log or for `sink`.
+    pub(super) fn new(
+        plugin: Arc<str>,
+        (lines, bytes): (u32, u64),
+        sink: Option<LogSink>,
+    ) -> Journal {
         Journal(Arc::new(Mutex::new(Inner {
             plugin,
+            sink,
             event: String::new(),
             most_lines: lines,
             most_bytes: bytes,
@@ -115,7 +139,7 @@ impl Inner {
         }
         self.lines += 1;
         self.bytes = bytes;
-        emit(level, &self.plugin, &self.event, &printable(text));
+        self.emit(level, &printable(text));
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) {
@@ -158,6 +182,14 @@ impl Inner {
         self.tail.extend(bytes);
     }
 
+    fn emit(&self, level: Level, text: &str) {
+        let Some(sink) = &self.sink else {
+            return emit(level, &self.plugin, &self.event, text);
+        };
+        let (plugin, event) = (Arc::clone(&self.plugin), self.event.clone());
+        sink(LogLine { plugin, event, level, text: text.to_owned() });
+    }
+
     fn finish(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if !self.open_line(stream).is_empty() {
@@ -169,7 +201,7 @@ impl Inner {
                 "{} lines dropped: over the plugin's limit for one run (log-lines, log-bytes)",
                 self.dropped
             );
-            emit(Level::WARN, &self.plugin, &self.event, &said);
+            self.emit(Level::WARN, &said);
         }
         self.lines = 0;
         self.bytes = 0;

@@ -7,8 +7,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
 
 use super::{
-    CallError, Engine, Limits, LoadError, Plugin, bindings::PluginPre, component::Examined,
-    engine::Shared, imports, instance::Idle, state::State,
+    CallError, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
+    contract::Contract, engine::Shared, guest::GuestPre, imports, instance::Idle, journal::LogSink,
+    state::State,
 };
 use crate::manifest::{self, Isolation};
 
@@ -16,9 +17,25 @@ use crate::manifest::{self, Isolation};
 /// least this long.
 const FIRST_START: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// What a plugin is given beside its entry in the manifest, by a host that runs
+/// it in another way than the daemon does.
+#[derive(Clone, Default)]
+pub struct Fitting {
+    /// Where the guest's log goes; `None`: to the host's log.
+    pub log: Option<LogSink>,
+}
+
+/// What of a plugin does not depend on its settings.
+struct Made {
+    name: Arc<str>,
+    digest: String,
+    pre: GuestPre,
+}
+
 /// A component that is compiled and linked.
 struct Linked {
     pre: InstancePre<State>,
+    contract: Contract,
     digest: String,
 }
 
@@ -28,22 +45,10 @@ impl Engine {
     /// now and not at the first event.
     pub async fn load(&self, name: &str, spec: &manifest::Plugin) -> Result<Plugin, LoadError> {
         let linked = self.prepare(&spec.component).await?;
-        let pre = PluginPre::new(linked.pre).map_err(|error| refused(&spec.component, &error))?;
-        let reuse = match spec.isolation {
-            Isolation::Event => None,
-            Isolation::Reuse(most) => {
-                Some((most, Idle::new(spec.concurrency, Arc::clone(&self.shared.idle))))
-            }
-        };
-        let plugin = Plugin {
-            name: name.into(),
-            digest: linked.digest,
-            engine: self.clone(),
-            pre,
-            config: Arc::new(spec.config.clone()),
-            limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
-            reuse,
-        };
+        let pre = GuestPre::new(linked.contract, linked.pre);
+        let pre = pre.map_err(|error| unfit(&spec.component, linked.contract, &error))?;
+        let made = Made { name: name.into(), digest: linked.digest, pre };
+        let plugin = self.fit(made, spec, Fitting::default());
         plugin
             .try_start()
             .await
@@ -65,6 +70,26 @@ impl Engine {
         })
     }
 
+    /// Puts a component that is ready under the settings of `spec`.
+    fn fit(&self, made: Made, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
+        let reuse = match spec.isolation {
+            Isolation::Event => None,
+            Isolation::Reuse(most) => {
+                Some((most, Idle::new(spec.concurrency, Arc::clone(&self.shared.idle))))
+            }
+        };
+        Plugin {
+            name: made.name,
+            digest: made.digest,
+            engine: self.clone(),
+            pre: made.pre,
+            config: Arc::new(spec.config.clone()),
+            limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            log: fitting.log,
+            reuse,
+        }
+    }
+
     async fn prepare(&self, path: &Path) -> Result<Linked, LoadError> {
         let failed = |message: &str| LoadError::Compile {
             path: path.to_owned(),
@@ -84,14 +109,17 @@ impl Shared {
     /// `_turn` is held to the end even if nobody waits for the result any more.
     fn prepare(&self, path: &Path, _turn: OwnedSemaphorePermit) -> Result<Linked, LoadError> {
         let found = Examined::read(path)?;
-        found.check_contract(path)?;
+        let contract = found.check_contract(path)?;
         let component = self.component(&found, path)?;
         let linked = imports::link(&component, found.uses_http());
-        let pre = linked.map_err(|error| LoadError::Imports {
-            path: path.to_owned(),
-            imports: vec![format!("{error:#}")],
+        let pre = linked.map_err(|error| match contract {
+            // All names were found to be served: what differs are types.
+            Contract::WasiMessaging => unfit(path, contract, &error),
+            Contract::Events | Contract::Wasmcloud => {
+                LoadError::Imports { path: path.to_owned(), imports: vec![format!("{error:#}")] }
+            }
         })?;
-        Ok(Linked { pre, digest: found.digest })
+        Ok(Linked { pre, contract, digest: found.digest })
     }
 
     fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
@@ -132,6 +160,13 @@ impl Shared {
 }
 
 impl Plugin {
+    /// The same component under other settings, with no instances yet. Nothing is
+    /// compiled or started; `spec.component` is not looked at.
+    pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
+        let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
+        self.engine.fit(Made { name, digest, pre: self.pre.clone() }, spec, fitting)
+    }
+
     /// Makes one instance and drops it.
     async fn try_start(&self) -> Result<(), CallError> {
         // Not one of the permits to run: while the host is busy, a reload must
@@ -139,13 +174,25 @@ impl Plugin {
         let _turn = self.engine.shared.starting.acquire().await;
         let _ticking = self.engine.shared.ticker.enter();
         let mut instance = self.fresh();
-        instance.begin("(start)");
+        instance.begin("(start)", Requests::none());
         let limit = self.limits.timeout.max(FIRST_START);
         match timeout(limit, instance.start(&self.pre)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.broken(&error, &instance)),
             Err(_) => Err(CallError::Timeout(limit)),
         }
+    }
+}
+
+/// A component whose contract has the right name and the wrong types.
+fn unfit(path: &Path, contract: Contract, error: &wasmtime::Error) -> LoadError {
+    match contract {
+        Contract::Events => refused(path, error),
+        Contract::Wasmcloud | Contract::WasiMessaging => LoadError::OtherDraft {
+            path: path.to_owned(),
+            contract: contract.name(),
+            message: format!("{error:#}"),
+        },
     }
 }
 

@@ -8,9 +8,11 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, component::Reso
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
+    Requests,
     engine::{MEMORIES, TABLE_ELEMENTS, TABLES},
     epoch::TICK,
     journal::{Journal, Stream},
+    messages::Messages,
 };
 
 /// Handles to host resources that a guest may hold at a time.
@@ -28,6 +30,7 @@ pub(super) struct State {
     pub(super) cpu: CpuBudget,
     pub(super) journal: Journal,
     pub(super) config: Arc<BTreeMap<String, String>>,
+    pub(super) messages: Messages,
     /// Made when the guest first asks for it: most runs never do.
     wasi: Option<Box<Wasi>>,
 }
@@ -66,15 +69,17 @@ impl State {
         cpu: CpuBudget,
         journal: Journal,
         config: Arc<BTreeMap<String, String>>,
+        messages: Messages,
     ) -> State {
-        State { memory, cpu, journal, config, wasi: None }
+        State { memory, cpu, journal, config, messages, wasi: None }
     }
 
     /// Begins a run: budgets that are for one run are full again.
-    pub(super) fn begin(&mut self, event: &str) {
+    pub(super) fn begin(&mut self, event: &str, requests: Requests) {
         self.memory.refused = false;
         self.cpu.used = 0;
         self.journal.begin(event);
+        self.messages.begin(requests);
     }
 }
 
@@ -115,6 +120,22 @@ impl MemoryBudget {
         self.used = used;
         self.last = more;
         true
+    }
+
+    /// Bytes that the host keeps for the guest.
+    ///
+    /// # Errors
+    /// If they are more than are left: the guest has to end.
+    pub(super) fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        match self.grow(0, bytes) {
+            true => Ok(()),
+            false => Err(wasmtime::Error::msg("no memory is left for the guest's messages")),
+        }
+    }
+
+    /// The host keeps them no longer.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
     }
 
     /// The growth was allowed, but the guest's own maximum or the system was in the

@@ -89,6 +89,7 @@ async fn plugin(engine: &Engine, component: &Path, isolation: &str) -> anyhow::R
         base: Path::new(""),
         environment: &Environment::fixed([]),
         check_component: &|_| Ok(()),
+        needs_components: true,
     };
     let manifest = Manifest::parse(manifest.as_bytes(), "bench", &surroundings)?;
     let spec = manifest.plugins.get("noop").context("the manifest has no such plugin")?;

@@ -190,6 +190,12 @@ impl Consumer {
         false
     }
 
+    /// Whether nothing is left that is not settled.
+    pub(super) fn is_done(&self, stream: &Stream) -> bool {
+        let mut pending = self.state.pending.keys();
+        !pending.any(|sequence| stream.holds(*sequence)) && self.new_one(stream).is_none()
+    }
+
     /// How many are not delivered, and how many of those delivered not settled.
     /// `is_asked`: whether somebody waits for a delivery.
     pub(super) fn backlog(&mut self, stream: &Stream, is_asked: bool, now: Instant) -> (u64, u64) {

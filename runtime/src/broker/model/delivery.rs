@@ -1,6 +1,6 @@
 //! One hand-over of the model, and its answer.
 
-use super::{Broker, consumer::Answer, server::Grant, wire::Key, wire::Place};
+use super::{Broker, consumer::Answer, fleeting::InHand, server::Grant, wire::Key, wire::Place};
 use crate::{
     broker::{self, Keep, Message, Note, SettleError},
     event::{Disposition, Event, Header},
@@ -15,25 +15,39 @@ const CONFIRM_ATTEMPTS: u32 = 3;
 pub struct Delivery {
     broker: Broker,
     event: Event,
-    /// `None`: core NATS.
-    grant: Option<Grant>,
+    held: Held,
+}
+
+/// By what right a delivery is held.
+#[derive(Debug)]
+pub(super) enum Held {
+    Stored(Grant),
+    /// Counted, by core NATS.
+    Core(#[expect(dead_code, reason = "counts until it is dropped")] InHand),
 }
 
 impl Delivery {
-    pub(super) fn new(broker: Broker, event: Event, grant: Option<Grant>) -> Delivery {
-        Delivery { broker, event, grant }
+    pub(super) fn new(broker: Broker, event: Event, held: Held) -> Delivery {
+        Delivery { broker, event, held }
+    }
+
+    fn grant(&self) -> Option<&Grant> {
+        match &self.held {
+            Held::Stored(grant) => Some(grant),
+            Held::Core(_) => None,
+        }
     }
 
     fn place(&self, answer: Answer) -> Option<(Place, Ack)> {
         let (key, sequence) = self.noted_under()?;
-        let Grant { ack, term, .. } = self.grant.as_ref()?;
+        let Grant { ack, term, .. } = self.grant()?;
         Some((Place { key, sequence, answer, term: *term }, *ack))
     }
 
     /// The consumer and the sequence.
     fn noted_under(&self) -> Option<(Key, u64)> {
         let sequence = self.event.position.as_ref()?.sequence;
-        Some((self.grant.as_ref()?.key.clone(), sequence))
+        Some((self.grant()?.key.clone(), sequence))
     }
 
     async fn answer(&self, answer: Answer) -> Result<(), SettleError> {
@@ -71,7 +85,7 @@ impl Delivery {
 
 impl broker::Delivery for Delivery {
     fn event(&self) -> Result<Event, broker::DecodeError> {
-        match self.grant.as_ref().is_some_and(|grant| grant.is_replays) {
+        match self.grant().is_some_and(|grant| grant.is_replays) {
             true => self.broker.original(&self.event),
             false => Ok(self.event.clone()),
         }
@@ -82,11 +96,11 @@ impl broker::Delivery for Delivery {
     }
 
     fn redelivers(&self) -> bool {
-        self.grant.is_some()
+        self.grant().is_some()
     }
 
     fn is_ours(&self) -> bool {
-        let Some(Grant { key, term: Some(term), .. }) = &self.grant else { return true };
+        let Some(Grant { key, term: Some(term), .. }) = self.grant() else { return true };
         self.broker.lock().holds(key, *term)
     }
 
@@ -106,7 +120,7 @@ impl broker::Delivery for Delivery {
     async fn settle(self, disposition: Disposition) -> Result<(), SettleError> {
         match disposition {
             Disposition::Ack => self.answer(Answer::Done).await,
-            Disposition::Retry(_) if self.grant.is_none() => {
+            Disposition::Retry(_) if self.grant().is_none() => {
                 Err(SettleError { detail: "core NATS delivers an event once".to_owned() })
             }
             Disposition::Retry(delay) => self.answer(Answer::Later(delay)).await,

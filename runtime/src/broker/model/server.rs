@@ -9,13 +9,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     consumer::{Answer, Consumer, Next, Terms},
     fleeting::Member,
+    inbox::Answer as InboxAnswer,
     lease::Lease,
-    stream::{Put, Stream},
+    stream::{Put, Stamp, Stream},
     trouble::{Spell, Troubles},
     unavailable,
     wire::{self, Agenda, Connection, Deed, Key, Line, Place, Sent},
@@ -27,7 +31,7 @@ use crate::{
 };
 
 /// 2023-11-14: where the model's wall clock begins, in milliseconds since 1970.
-const EPOCH_MS: u64 = 1_700_000_000_000;
+pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// How often a killed server comes back without what its consumers had not
 /// written down.
 const FORGETS: f64 = 0.5;
@@ -35,14 +39,20 @@ const FORGETS: f64 = 0.5;
 #[derive(Debug)]
 pub(super) struct Server {
     begun: Instant,
+    /// What the wall clock showed then, in milliseconds since 1970.
+    epoch_ms: u64,
     pub(super) streams: BTreeMap<String, Stream>,
     pub(super) consumers: BTreeMap<Key, Consumer>,
     pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) lines: BTreeMap<u64, Line>,
     pub(super) members: Vec<Member>,
+    /// Who waits for answers to requests, by the inbox's subject.
+    pub(super) inboxes: BTreeMap<String, mpsc::Sender<InboxAnswer>>,
     pub(super) leases: BTreeMap<Key, Lease>,
     pub(super) notes: BTreeMap<(Key, u64), Note>,
     pub(super) drops: BTreeMap<String, Arc<AtomicU64>>,
+    /// Has waiting sources look again.
+    pub(super) changes: Arc<Notify>,
     pub(super) troubles: Troubles,
     agenda: Agenda,
     n_made: u64,
@@ -70,17 +80,20 @@ pub(super) struct Grant {
 }
 
 impl Server {
-    pub(super) fn new() -> Server {
+    pub(super) fn new(epoch_ms: u64, changes: Arc<Notify>) -> Server {
         Server {
             begun: Instant::now(),
+            epoch_ms,
             streams: BTreeMap::new(),
             consumers: BTreeMap::new(),
             connections: BTreeMap::new(),
             lines: BTreeMap::new(),
             members: Vec::new(),
+            inboxes: BTreeMap::new(),
             leases: BTreeMap::new(),
             notes: BTreeMap::new(),
             drops: BTreeMap::new(),
+            changes,
             troubles: Troubles::none(),
             agenda: Agenda::default(),
             n_made: 0,
@@ -122,7 +135,7 @@ impl Server {
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        EPOCH_MS + u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0)
+        self.epoch_ms + u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0)
     }
 
     pub(super) fn send_publish(
@@ -160,6 +173,11 @@ impl Server {
         Ok(wire::send_settlement(parts, (id, connection), (place, fault)))
     }
 
+    /// Something that a client sent arrives then.
+    pub(super) fn add_deed(&mut self, connection: u64, arrives: Instant, deed: Deed) {
+        self.agenda.add(connection, arrives, deed);
+    }
+
     fn act(&mut self, deed: Deed) {
         // Who waits may have given up; then nobody is told.
         match deed {
@@ -167,6 +185,7 @@ impl Server {
                 let published = self.route(&message, None);
                 answer.map(|answer| answer.send(published).ok());
             }
+            Deed::Ask { message, inbox } => self.take_request(&message, &inbox),
             Deed::Settle { place, confirm } => {
                 let settled = self.settle(&place);
                 confirm.map(|confirm| confirm.send(settled).ok());
@@ -248,22 +267,44 @@ impl Server {
         message: &Message,
         reply_to: Option<&str>,
     ) -> Result<Published, PublishError> {
-        let event = Event {
-            id: format!("core-{}", self.number()),
+        let stamp = Stamp::at(self.now_ms());
+        let event = self.fleeting(message, stamp.clone(), reply_to);
+        self.fan_out(&event);
+        self.answer_request(message);
+        self.store(message, &stamp)
+    }
+
+    /// The message as who listens gets it.
+    pub(super) fn fleeting(
+        &mut self,
+        message: &Message,
+        stamp: Stamp,
+        reply_to: Option<&str>,
+    ) -> Event {
+        Event {
+            id: stamp.id.unwrap_or_else(|| format!("core-{}", self.number())),
             subject: message.subject.clone(),
             headers: message.headers.clone(),
             payload: message.payload.clone(),
             reply_to: reply_to.map(str::to_owned),
-            time_ms: self.now_ms(),
-            attempt: 1,
+            time_ms: stamp.time_ms,
+            attempt: stamp.earlier.saturating_add(1),
             position: None,
             replay: None,
-        };
-        self.fan_out(&event);
-        self.store(message, event.time_ms)
+        }
     }
 
-    fn store(&mut self, message: &Message, time_ms: u64) -> Result<Published, PublishError> {
+    /// Whether a consumer of the stream wants messages of this subject.
+    pub(super) fn is_wanted(&self, stream: &str, subject: &str) -> bool {
+        let mut consumers = self.consumers.iter().filter(|((of, _), _)| of == stream);
+        consumers.any(|(_, consumer)| consumer.terms().wants(subject))
+    }
+
+    pub(super) fn store(
+        &mut self,
+        message: &Message,
+        stamp: &Stamp,
+    ) -> Result<Published, PublishError> {
         let subject = message.subject.as_str();
         let refused = |detail: &str| {
             Err(PublishError::Refused { subject: subject.to_owned(), detail: detail.to_owned() })
@@ -281,9 +322,9 @@ impl Server {
         if expected.is_some_and(|expected| expected != name) {
             return refused("expected stream does not match");
         }
-        let mut consumers = self.consumers.iter().filter(|((stream, _), _)| stream == name);
+        let mut consumers = self.consumers.iter().filter(|((of, _), _)| of == name);
         let is_wanted = consumers.any(|(_, consumer)| consumer.terms().wants(subject));
-        let put = stream.put(message, time_ms, is_wanted);
+        let put = stream.put(message, stamp, is_wanted);
         match (put, &message.keep) {
             // Nobody waits for the answer.
             (_, Keep::Fleeting) => Ok(Published::Sent),

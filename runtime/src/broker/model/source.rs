@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Broker, Delivery, server::Served, wire::Line};
+use super::{Broker, Delivery, delivery::Held, fleeting::InHand, server::Served, wire::Line};
 use crate::{
     broker::{self, queue},
     event::Event,
@@ -26,7 +26,7 @@ enum Kind {
     /// The number of its line at the server.
     Stream(u64),
     Core {
-        queue: queue::Receiver<Event>,
+        queue: queue::Receiver<(Event, InHand)>,
         allowed: usize,
         pace: Option<usize>,
     },
@@ -44,7 +44,7 @@ impl Source {
     }
 
     /// A source of what core NATS sends.
-    pub(super) fn of_core(broker: Broker, queue: queue::Receiver<Event>) -> Source {
+    pub(super) fn of_core(broker: Broker, queue: queue::Receiver<(Event, InHand)>) -> Source {
         let changes = Arc::clone(&broker.changes);
         Source { broker, kind: Kind::Core { queue, allowed: 0, pace: None }, changes }
     }
@@ -57,7 +57,7 @@ impl Source {
             let served = self.broker.lock().serve(id);
             match served {
                 Served::Event(event, grant) => {
-                    return Some(Delivery::new(self.broker.clone(), *event, Some(grant)));
+                    return Some(Delivery::new(self.broker.clone(), *event, Held::Stored(grant)));
                 }
                 Served::Ended => return None,
                 Served::Wait(until) => wait(changed, until).await,
@@ -80,11 +80,11 @@ impl Source {
             };
             tokio::select! {
                 biased;
-                event = queue.take() => {
-                    let event = event?;
+                came = queue.take() => {
+                    let (event, in_hand) = came?;
                     *allowed = allowed.saturating_sub(1);
                     *pace = pace.map(|pace| pace.saturating_sub(1));
-                    return Some(Delivery::new(self.broker.clone(), event, None));
+                    return Some(Delivery::new(self.broker.clone(), event, Held::Core(in_hand)));
                 }
                 () = wait(changed, until) => {}
             }

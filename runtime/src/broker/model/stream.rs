@@ -39,7 +39,24 @@ pub(super) struct Stream {
 struct Kept {
     message: Message,
     at: Instant,
-    time_ms: u64,
+    stamp: Stamp,
+}
+
+/// What a stream knows of a message beside its bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Stamp {
+    /// The event's id; `None`: made of its position.
+    pub(super) id: Option<String>,
+    /// When it was published, in milliseconds since 1970.
+    pub(super) time_ms: u64,
+    /// Deliveries that it counts before the first one.
+    pub(super) earlier: u32,
+}
+
+impl Stamp {
+    pub(super) fn at(time_ms: u64) -> Stamp {
+        Stamp { id: None, time_ms, earlier: 0 }
+    }
 }
 
 /// Message ids within the duplicate window.
@@ -79,6 +96,27 @@ impl Stream {
         self.settings.retention
     }
 
+    /// See `Broker::forget_handled`.
+    pub(super) fn forget_handled(&mut self) {
+        self.settings.retention = Retention::Interest;
+        self.settings.duplicate_window = std::time::Duration::ZERO;
+    }
+
+    /// How many messages it holds, and their bytes.
+    pub(super) fn held(&self) -> (usize, u64) {
+        (self.messages.len(), self.bytes)
+    }
+
+    /// Deliveries that the message counts before its first one.
+    pub(super) fn earlier(&self, sequence: u64) -> u32 {
+        self.messages.get(&sequence).map_or(0, |kept| kept.stamp.earlier)
+    }
+
+    /// See `Broker::skip_to`.
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.last = self.last.max(sequence.saturating_sub(1));
+    }
+
     /// The sequence that the next message will have.
     pub(super) fn next_sequence(&self) -> u64 {
         self.last + 1
@@ -107,7 +145,7 @@ impl Stream {
     /// The server's order of checks: a duplicate is one even if the stream is
     /// full. `is_wanted`: a stream kept by interest stores nothing else, and says
     /// that it did.
-    pub(super) fn put(&mut self, message: &Message, time_ms: u64, is_wanted: bool) -> Put {
+    pub(super) fn put(&mut self, message: &Message, stamp: &Stamp, is_wanted: bool) -> Put {
         let now = Instant::now();
         self.expire(now);
         let id = match &message.keep {
@@ -132,7 +170,7 @@ impl Stream {
             self.ids.add(id, now);
         }
         if is_wanted || self.settings.retention != Retention::Interest {
-            let kept = Kept { message: message.clone(), at: now, time_ms };
+            let kept = Kept { message: message.clone(), at: now, stamp: stamp.clone() };
             self.messages.insert(self.last, kept);
             self.bytes += new;
         }
@@ -144,16 +182,16 @@ impl Stream {
     }
 
     pub(super) fn event(&self, name: &str, sequence: u64, attempt: u32) -> Option<Event> {
-        let Kept { message, time_ms, .. } = self.messages.get(&sequence)?;
+        let Kept { message, stamp, .. } = self.messages.get(&sequence)?;
         let position = Position { stream: name.to_owned(), stream_created: self.created, sequence };
         Some(Event {
-            id: position.event_id(),
+            id: stamp.id.clone().unwrap_or_else(|| position.event_id()),
             subject: message.subject.clone(),
             headers: message.headers.clone(),
             payload: message.payload.clone(),
             reply_to: None,
-            time_ms: *time_ms,
-            attempt,
+            time_ms: stamp.time_ms,
+            attempt: attempt.saturating_add(stamp.earlier),
             position: Some(position),
             replay: None,
         })

@@ -31,6 +31,7 @@ pub(super) type Key = (String, String);
 #[derive(Debug)]
 pub(super) enum Deed {
     Publish { message: Message, answer: Option<oneshot::Sender<Result<Published, PublishError>>> },
+    Ask { message: Message, inbox: String },
     Settle { place: Place, confirm: Option<oneshot::Sender<Result<(), SettleError>>> },
 }
 

@@ -54,7 +54,15 @@ impl ApiError {
 
     /// The error as one about `what`.
     pub(super) fn about(self, what: String) -> SetupError {
-        SetupError { what, problem: self.to_string() }
+        SetupError { code: self.code(), what, problem: self.to_string() }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            ApiError::NoJetStream => "no-jetstream",
+            ApiError::Denied(_) => "nats-permission",
+            ApiError::Server { .. } | ApiError::Other(_) => "nats-api",
+        }
     }
 }
 

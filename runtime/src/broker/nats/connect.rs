@@ -67,16 +67,20 @@ pub(super) async fn connect(
             Ok(client) => return Ok((check_version(nats, client)?, life)),
             Err(error) => error,
         };
-        if let Some(remedy) = remedy(&error, &nats.auth, &nats.tls) {
-            return Err(failed(nats, format!("{}; {remedy}", chain(&error))));
+        if let Some((code, remedy)) = remedy(&error, &nats.auth, &nats.tls) {
+            return Err(failed(code, nats, format!("{}; {remedy}", chain(&error))));
         }
         if unreachable == WhenUnreachable::Fail {
             let remedy = "start the server, or correct `url` in `[nats]`";
-            return Err(failed(nats, format!("not reachable: {}; {remedy}", chain(&error))));
+            return Err(failed(
+                "nats-unreachable",
+                nats,
+                format!("not reachable: {}; {remedy}", chain(&error)),
+            ));
         }
         if told.is_none_or(|told| told.elapsed() >= REMINDER) {
             told = Some(Instant::now());
-            tracing::warn!(url = %place(nats), error = %chain(&error), "nats is not reachable; waiting for it");
+            tracing::warn!(code = "nats-unreachable", url = %place(nats), error = %chain(&error), "nats is not reachable; waiting for it");
         }
         attempt += 1;
         sleep(delay(attempt)).await;
@@ -143,7 +147,11 @@ async fn with_auth(options: ConnectOptions, nats: &Nats) -> Result<ConnectOption
         Auth::None => Ok(options),
         Auth::Credentials(path) => options.credentials_file(path).await.map_err(|error| {
             let path = path.display();
-            failed(nats, format!("credentials file `{path}`: {error}; correct its path or content"))
+            failed(
+                "nats-auth",
+                nats,
+                format!("credentials file `{path}`: {error}; correct its path or content"),
+            )
         }),
         Auth::NKey(seed) => Ok(options.nkey(seed.expose().to_owned())),
         Auth::Token(token) => Ok(options.token(token.expose().to_owned())),
@@ -159,7 +167,11 @@ fn readable(nats: &Nats, path: &std::path::Path) -> Result<(), SetupError> {
         Ok(_) => Ok(()),
         Err(error) => {
             let path = path.display();
-            Err(failed(nats, format!("`{path}`: {error}; correct the path in `[nats.tls]`")))
+            Err(failed(
+                "nats-tls",
+                nats,
+                format!("`{path}`: {error}; correct the path in `[nats.tls]`"),
+            ))
         }
     }
 }
@@ -172,6 +184,7 @@ fn check_version(nats: &Nats, client: Client) -> Result<Client, SetupError> {
             let Version(major, minor, patch) = OLDEST_SERVER;
             let needed = format!("{major}.{minor}.{patch}");
             Err(failed(
+                "nats-version",
                 nats,
                 format!(
                     "the server has version `{text}`; upgrade it to {needed} or newer, older ones ignore settings that delivery depends on"
@@ -181,18 +194,19 @@ fn check_version(nats: &Nats, client: Client) -> Result<Client, SetupError> {
     }
 }
 
-/// What to do about an error that waiting does not mend; `None`: it may pass.
-fn remedy(error: &ConnectError, auth: &Auth, tls: &Tls) -> Option<String> {
+/// The code of an error that waiting does not mend, and what to do about it;
+/// `None`: it may pass.
+fn remedy(error: &ConnectError, auth: &Auth, tls: &Tls) -> Option<(&'static str, String)> {
     let texts = chain(error).to_ascii_lowercase();
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            Some(remedy_for_auth(auth))
+            Some(("nats-auth", remedy_for_auth(auth)))
         }
-        ConnectErrorKind::ServerParse => Some("correct `url` in `[nats]`".to_owned()),
-        ConnectErrorKind::Tls => Some(remedy_for_tls(tls)),
-        _ if is_tls(error) => Some(remedy_for_tls(tls)),
+        ConnectErrorKind::ServerParse => Some(("bad-url", "correct `url` in `[nats]`".to_owned())),
+        ConnectErrorKind::Tls => Some(("nats-tls", remedy_for_tls(tls))),
+        _ if is_tls(error) => Some(("nats-tls", remedy_for_tls(tls))),
         // "User Authentication Expired", "Account Authentication Expired".
-        _ if texts.contains("authentication") => Some(remedy_for_auth(auth)),
+        _ if texts.contains("authentication") => Some(("nats-auth", remedy_for_auth(auth))),
         _ => None,
     }
 }
@@ -235,8 +249,8 @@ fn chain(error: &ConnectError) -> String {
     error.to_string()
 }
 
-fn failed(nats: &Nats, problem: String) -> SetupError {
-    SetupError { what: format!("nats `{}`", place(nats)), problem }
+fn failed(code: &'static str, nats: &Nats, problem: String) -> SetupError {
+    SetupError { code, what: format!("nats `{}`", place(nats)), problem }
 }
 
 /// The servers' addresses, without what may be a secret in them.

@@ -239,5 +239,5 @@ fn refuse(durable: &Durable, differences: &[Difference], is_safe: bool) -> Setup
             "give the plugin another name, or remove the consumer (`nats consumer rm {stream} {name}`: what it has handled is forgotten); if it was made just now, the server is too old for what differs"
         )
     };
-    difference::refuse(durable.what(), differences, &remedy)
+    difference::refuse("consumer-differs", durable.what(), differences, &remedy)
 }

@@ -24,6 +24,9 @@ pub(super) struct Credit {
     /// How many may still come before the dispatcher says more; `None`: all
     /// that are allowed.
     pace: Option<usize>,
+    /// How many have to come before anything is handed up. No pace holds them
+    /// back: a part of them would be handed up in the wrong order.
+    due: usize,
 }
 
 /// A caution of more than this is none.
@@ -45,7 +48,21 @@ impl Credit {
     /// requests may bring more than that, so that they have to be taken back.
     pub(super) fn pace(&mut self, most: Option<usize>) -> bool {
         self.pace = most;
-        most.is_some_and(|most| self.outstanding > most)
+        self.paced().is_some_and(|most| self.outstanding > most)
+    }
+
+    fn paced(&self) -> Option<usize> {
+        self.pace.map(|most| most.max(self.due))
+    }
+
+    /// `n` more have to come before anything is handed up.
+    pub(super) fn gathers(&mut self, n: usize) {
+        self.due = n;
+    }
+
+    /// Whether nothing may come but what is gathered.
+    pub(super) fn is_halted(&self) -> bool {
+        self.pace == Some(0)
     }
 
     /// What the dispatcher still takes.
@@ -65,7 +82,7 @@ impl Credit {
     /// more than the messages. Nothing starves, because `outstanding` falls with
     /// each delivery.
     pub(super) fn wanted(&self) -> usize {
-        let limits = [self.caution, self.pace];
+        let limits = [self.caution, self.paced()];
         let limit = limits.into_iter().flatten().fold(self.allowed, usize::min);
         let unasked = limit.saturating_sub(self.outstanding);
         if unasked >= self.outstanding { unasked } else { 0 }
@@ -81,7 +98,11 @@ impl Credit {
         self.allowed = self.allowed.saturating_sub(1);
         self.outstanding = self.outstanding.saturating_sub(1);
         self.caution = self.caution.map(|caution| caution * 2).filter(|n| *n <= MAX_CAUTION);
-        self.pace = self.pace.map(|pace| pace.saturating_sub(1));
+        if self.due > 0 {
+            self.due -= 1;
+        } else {
+            self.pace = self.pace.map(|pace| pace.saturating_sub(1));
+        }
     }
 
     /// A delivery is handed up that no open request brought. There must be none.

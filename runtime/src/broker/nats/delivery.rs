@@ -164,6 +164,16 @@ impl Delivery {
         }
     }
 
+    /// A later delivery of the same message is in hand, and will be answered.
+    pub(super) fn superseded(mut self) {
+        self.answered();
+    }
+
+    /// How many deliveries its consumer had made with this one.
+    pub(super) fn consumer_sequence(&self) -> Option<u64> {
+        self.ack_message().info().ok().map(|info| info.consumer_sequence)
+    }
+
     /// Where notes about its message are.
     fn note_place(&self) -> Option<(&Bucket, String)> {
         let Kind::Stream { provenance, .. } = &self.kind else { return None };

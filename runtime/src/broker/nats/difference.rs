@@ -29,10 +29,15 @@ impl fmt::Display for Difference {
 }
 
 /// All differences as one error about `what`, with the remedy last.
-pub(super) fn refuse(what: String, differences: &[Difference], remedy: &str) -> SetupError {
+pub(super) fn refuse(
+    code: &'static str,
+    what: String,
+    differences: &[Difference],
+    remedy: &str,
+) -> SetupError {
     let lines = differences.iter().map(|difference| format!("\n  {difference}"));
     let lines = lines.collect::<String>();
-    SetupError { what, problem: format!("it differs from the manifest{lines}\n{remedy}") }
+    SetupError { code, what, problem: format!("it differs from the manifest{lines}\n{remedy}") }
 }
 
 /// Which fields of the stream `found` are not as in `wanted`. Fields that the

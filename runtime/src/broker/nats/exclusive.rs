@@ -43,6 +43,17 @@ pub(super) struct Exclusive {
     regain: Option<Regain<Delivery>>,
     /// Nothing is asked for before then.
     not_before: Option<Instant>,
+    /// How many deliveries the consumer has made, as far as is known here.
+    handed_out: u64,
+}
+
+/// What was done with a delivery that came.
+pub(super) enum Gathering {
+    /// Nothing: it may be handed up.
+    Not(Box<Delivery>),
+    Kept,
+    /// Kept, in place of an earlier one of the same message.
+    Instead(Box<Delivery>),
 }
 
 /// What a source has to know of an inbox that it opened.
@@ -104,6 +115,7 @@ impl Exclusive {
             broke_at: None,
             regain: None,
             not_before: None,
+            handed_out: 0,
         }
     }
 
@@ -126,10 +138,19 @@ impl Exclusive {
     /// many deliveries.
     pub(super) fn broke(&mut self) -> usize {
         self.broke_at = Some(Instant::now());
-        let Some(regain) = self.regain.take() else { return 0 };
-        // What still comes is newer than some of it, and must not run before.
-        self.regain = Some(Regain::new(usize::MAX, u64::MAX, self.ack_wait));
-        regain.len()
+        // What still comes may be newer than what is lost, and must not run before:
+        // the client has subscribed again to the inbox that is being left.
+        let fresh = Regain::new(usize::MAX, u64::MAX, self.ack_wait);
+        self.regain.replace(fresh).map_or(0, |regain| regain.len())
+    }
+
+    /// Whether a delivery comes right after the last one. If not, those between
+    /// went elsewhere: to a connection that is lost, or to a former holder that is
+    /// cut off, whose requests the server keeps for a while.
+    pub(super) fn follows(&mut self, delivery: &Delivery) -> bool {
+        let Some(number) = delivery.consumer_sequence() else { return true };
+        let before = std::mem::replace(&mut self.handed_out, number);
+        number <= before.saturating_add(1)
     }
 
     /// Waits until nothing is in hand, so that the server's count of what is
@@ -152,15 +173,19 @@ impl Exclusive {
     pub(super) fn opened(&mut self, line: &Line) -> Opened {
         let Some(tenure) = self.lease.tenure() else { return Opened::default() };
         let is_new = tenure.term != self.term;
+        let known = std::mem::replace(&mut self.handed_out, line.handed_out);
         if is_new {
             self.term = tenure.term;
             // What is in hand of an earlier term is not ours any more.
             self.in_hand = Arc::default();
-        } else if self.regain.is_some() && self.broke_at.is_none() {
+        } else if known < line.handed_out {
+            // Lost on the way out of the last inbox.
+            self.broke_at.get_or_insert_with(Instant::now);
+        }
+        if !is_new && self.regain.is_some() && self.broke_at.is_none() {
             // Nothing was lost: what was gathered goes on waiting for the rest.
             self.recheck(line.unsettled);
-            let missing = self.regain.as_ref().map_or(0, Regain::still_missing);
-            return Opened { missing, given_up: 0 };
+            return Opened { missing: self.still_missing(), given_up: 0 };
         }
         let given_up = self.regain.take().map_or(0, |regain| regain.len());
         let missing = line.unsettled.saturating_sub(*self.in_hand.now.borrow());
@@ -190,14 +215,26 @@ impl Exclusive {
         }
     }
 
-    /// Gathers a delivery, if that is what has to be done; else gives it back.
-    pub(super) fn gather(&mut self, delivery: Delivery) -> Option<Delivery> {
-        match (&mut self.regain, delivery.sequence()) {
-            (Some(regain), Some(sequence)) => {
-                regain.came(sequence, delivery, Instant::now());
-                None
-            }
-            _ => Some(delivery),
+    /// Gathers a delivery, if that is what has to be done.
+    pub(super) fn gather(&mut self, delivery: Delivery) -> Gathering {
+        let (Some(regain), Some(sequence)) = (&mut self.regain, delivery.sequence()) else {
+            return Gathering::Not(Box::new(delivery));
+        };
+        match regain.came(sequence, delivery, Instant::now()) {
+            Some(earlier) => Gathering::Instead(Box::new(earlier)),
+            None => Gathering::Kept,
+        }
+    }
+
+    /// How many have to come before anything is handed up.
+    pub(super) fn still_missing(&self) -> usize {
+        self.regain.as_ref().map_or(0, Regain::still_missing)
+    }
+
+    /// Nothing can come now.
+    pub(super) fn held_up(&mut self) {
+        if let Some(regain) = &mut self.regain {
+            regain.held_up(Instant::now());
         }
     }
 

@@ -99,6 +99,8 @@ struct Keeper {
     tenure: watch::Sender<Option<Tenure>>,
     problem: watch::Sender<Option<String>>,
     term: u64,
+    /// Whether the lease was asked for, and the answer is not known.
+    is_taking: bool,
 }
 
 impl Lease {
@@ -107,7 +109,7 @@ impl Lease {
         let (tenure, seen_tenure) = watch::channel(None);
         let (problem, seen_problem) = watch::channel(None);
         let (give_back, wish) = watch::channel(None);
-        let keeper = Keeper { bucket, key, me, life, tenure, problem, term: 0 };
+        let keeper = Keeper { bucket, key, me, life, tenure, problem, term: 0, is_taking: false };
         let task = tokio::spawn(keeper.keep(wish));
         let claim = Claim { tenure: seen_tenure, problem: seen_problem };
         Lease { claim, give_back, task }
@@ -155,7 +157,14 @@ impl Keeper {
         loop {
             let revision = tokio::select! {
                 revision = self.acquire() => revision,
-                _ = wish.changed() => return,
+                _ = wish.changed() => {
+                    if self.is_taking {
+                        // It may be ours all the same.
+                        let given_back = *wish.borrow();
+                        self.release(given_back).await;
+                    }
+                    return;
+                }
             };
             tracing::info!(lease = self.key, "this host has the plugin now");
             tokio::select! {
@@ -221,7 +230,10 @@ impl Keeper {
             return None;
         }
         let was_settled = says("settled");
-        match self.bucket.write(&self.key, self.value(None), revision).await {
+        self.is_taking = true;
+        let written = self.bucket.write(&self.key, self.value(None), revision).await;
+        self.is_taking = false;
+        match written {
             Ok(revision) => {
                 self.problem.send_replace(None);
                 self.term += 1;

@@ -18,8 +18,12 @@ use crate::{broker::SetupError, manifest::Retention};
 
 /// How long the server keeps a request that it cannot fill.
 const EXPIRES: Duration = Duration::from_secs(30);
+/// The same for a source that is the only one: whoever takes over from one that
+/// is cut off gets nothing of what the server still hands out to that one.
+const EXPIRES_OF_ONE: Duration = Duration::from_secs(4);
 /// How often the server shows that it is there. At most half of [`EXPIRES`].
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_OF_ONE: Duration = Duration::from_secs(2);
 
 /// One inbox, and what was true when it was opened.
 pub(super) struct Line {
@@ -31,6 +35,8 @@ pub(super) struct Line {
     pub(super) floor: u64,
     /// The highest sequence that the consumer has handed out.
     pub(super) newest: u64,
+    /// How many deliveries the consumer has made, to whomever.
+    pub(super) handed_out: u64,
     /// How many deliveries were not settled.
     pub(super) unsettled: usize,
     /// The number of connections made until then: another number, another connection.
@@ -69,6 +75,7 @@ impl Line {
             created,
             floor: info.ack_floor.stream_sequence,
             newest: info.delivered.stream_sequence,
+            handed_out: info.delivered.consumer_sequence,
             unsettled: info.num_ack_pending,
             connects,
         };
@@ -86,14 +93,18 @@ pub(super) async fn ask(
     broker: &Broker,
     durable: &Durable,
     inbox: &str,
-    n: usize,
+    (n, is_only_one): (usize, bool),
 ) -> Result<(), String> {
     yield_now().await;
+    let (expires, heartbeat) = match is_only_one {
+        true => (EXPIRES_OF_ONE, HEARTBEAT_OF_ONE),
+        false => (EXPIRES, HEARTBEAT),
+    };
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", durable.stream, durable.name);
     let request = json!({
         "batch": n,
-        "expires": u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX),
-        "idle_heartbeat": u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
+        "expires": u64::try_from(expires.as_nanos()).unwrap_or(u64::MAX),
+        "idle_heartbeat": u64::try_from(heartbeat.as_nanos()).unwrap_or(u64::MAX),
     });
     let request = request.to_string().into();
     let client = broker.inner.client();

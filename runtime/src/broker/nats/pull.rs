@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{broker::SetupError, manifest::Ack};
 
+mod gathering;
 mod leaving;
 
 /// Silence after which the requests are taken for lost: two heartbeats and some.
@@ -168,6 +169,7 @@ impl Pull {
     }
 
     pub(super) fn pace(&mut self, most: Option<usize>) {
+        self.note_missing();
         if self.credit.pace(most) && matches!(self.phase, Phase::Pulling) {
             self.phase = Phase::Leaving;
         }
@@ -246,20 +248,17 @@ impl Pull {
         }
     }
 
-    /// Waits until this replica has the consumer, then begins anew.
-    async fn stand_by(&mut self) {
-        if let Some(exclusive) = &mut self.exclusive {
-            exclusive.held().await;
-        }
-        self.phase = Phase::Leaving;
-    }
-
     /// One step of pulling: a message, or a change of what is waited for.
     async fn pull(&mut self) -> Option<Delivery> {
-        if let Some(Some(message)) = self.line.subscriber.next().now_or_never() {
+        let is_same_line = self.broker.inner.connects() == self.line.connects;
+        // What came before the break may be handed up; of an exclusive source it
+        // cannot be told from what came after it.
+        if (is_same_line || self.exclusive.is_none())
+            && let Some(Some(message)) = self.line.subscriber.next().now_or_never()
+        {
             return self.take(message);
         }
-        if self.broker.inner.connects() != self.line.connects {
+        if !is_same_line {
             tracing::info!(consumer = self.durable.name, "reconnected; asking anew");
             self.broke();
             return None;
@@ -284,31 +283,14 @@ impl Pull {
         None
     }
 
-    /// What was on its way is lost, and one of it may be the cause.
-    fn broke(&mut self) {
-        if self.credit.outstanding() > 0 {
-            self.suspicion.broke(Instant::now(), self.durable.ack_wait);
-        }
-        self.credit.broke();
-        self.leave_in_doubt();
-    }
-
-    /// What is on its way may be lost.
-    fn leave_in_doubt(&mut self) {
-        if let Some(exclusive) = &mut self.exclusive {
-            let given_up = exclusive.broke();
-            self.credit.allow(given_up);
-        }
-        self.phase = Phase::Leaving;
-    }
-
     async fn step(&mut self) -> Step {
         let (wanted, wake_at) = (self.wanted(), self.wake_at());
+        let is_only_one = self.exclusive.is_some();
         let Pull { broker, durable, line, state, watch, .. } = self;
         let Line { inbox, subscriber, .. } = line;
         tokio::select! {
             biased;
-            sent = line::ask(broker, durable, inbox, wanted), if wanted > 0 => {
+            sent = line::ask(broker, durable, inbox, (wanted, is_only_one)), if wanted > 0 => {
                 Step::Asked(wanted, sent)
             }
             message = subscriber.next() => Step::Came(message),
@@ -326,6 +308,7 @@ impl Pull {
         if must_wait || self.ask_at.is_some() || !self.broker.is_connected() {
             0
         } else {
+            self.note_missing();
             self.credit.wanted()
         }
     }
@@ -346,6 +329,9 @@ impl Pull {
         if let Some(exclusive) = &mut self.exclusive {
             if exclusive.is_gathering() {
                 self.watch_at = self.watch_at.min(self.asked_at + RECHECK);
+            }
+            if self.credit.is_halted() {
+                exclusive.held_up();
             }
             self.gathered.extend(exclusive.gathered());
         }
@@ -386,15 +372,8 @@ impl Pull {
         self.has_moved = true;
         let delivery = Delivery::from_stream(self.broker.clone(), message, self.provenance());
         self.suspicion.received(delivery.sequence().unwrap_or(0));
+        self.look_for_gap(&delivery);
         self.gather(delivery)
-    }
-
-    /// Keeps a delivery back while others have to come before it.
-    fn gather(&mut self, delivery: Delivery) -> Option<Delivery> {
-        let Some(exclusive) = &mut self.exclusive else { return Some(delivery) };
-        let delivery = exclusive.gather(delivery);
-        self.gathered.extend(exclusive.gathered());
-        delivery
     }
 
     fn provenance(&self) -> Provenance {

@@ -29,6 +29,7 @@ impl Readers {
             return Ok(handle.clone());
         }
         let started = start().map_err(|error| SetupError {
+            code: "nats-api",
             what: "the thread that reads core NATS".to_owned(),
             problem: format!("it does not start: {error}; raise the limit of threads"),
         })?;

@@ -222,7 +222,8 @@ impl Reading {
         self.breaks += 1;
         if self.breaks > MAX_BREAKS {
             let problem = "the server does not hand out what it stores".to_owned();
-            return Err(SetupError { what: stream::what(&self.scope.stream), problem });
+            let what = stream::what(&self.scope.stream);
+            return Err(SetupError { code: "nats-api", what, problem });
         }
         sleep(LOOK).await;
         Ok(())

@@ -37,10 +37,17 @@ impl<D> Regain<D> {
         }
     }
 
-    pub(super) fn came(&mut self, sequence: u64, delivery: D, now: Instant) {
+    /// Gives back the earlier delivery of the same message, if there is one: its
+    /// ack wait was over, and it is the later one that is to be answered.
+    pub(super) fn came(&mut self, sequence: u64, delivery: D, now: Instant) -> Option<D> {
         self.has_new |= sequence > self.newest;
-        self.gathered.insert(sequence, delivery);
         self.give_up_at.get_or_insert(now + self.patience);
+        self.gathered.insert(sequence, delivery)
+    }
+
+    /// Nothing can come now: the time until it is given up does not run.
+    pub(super) fn held_up(&mut self, now: Instant) {
+        self.give_up_at = self.give_up_at.map(|_| now + self.patience);
     }
 
     /// How many were gathered.

@@ -80,7 +80,8 @@ impl Replays {
     ) -> Result<Replays, SetupError> {
         let From::Replays { stream, ack_wait, max_deliver, ack } = &subscription.from else {
             let what = format!("the replays of `{}`", subscription.plugin);
-            return Err(SetupError { what, problem: "asked for as something else".to_owned() });
+            let problem = "asked for as something else".to_owned();
+            return Err(SetupError { code: "nats-api", what, problem });
         };
         let (ack_wait, max_deliver) = (*ack_wait, *max_deliver);
         let terms = Terms { stream, ack_wait, max_deliver, start: Start::All };

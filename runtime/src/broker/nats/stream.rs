@@ -54,6 +54,7 @@ impl Broker {
         let what = || "JetStream".to_owned();
         answer.map(|_| ()).map_err(|error| match &error {
             ApiError::Server { code: 10039, .. } => SetupError {
+                code: "no-jetstream",
                 what: what(),
                 problem: "it is not enabled for this account: give the account JetStream limits on the server, or connect as another account".to_owned(),
             },
@@ -117,6 +118,7 @@ impl Broker {
         match self.stream_info(name).await {
             Ok(info) => Ok(info),
             Err(error) if error.is_not_found() => Err(SetupError {
+                code: "stream-missing",
                 what: what(name),
                 problem: format!(
                     "it does not exist; make it, or let pelton make it: `[streams.{name}]`"
@@ -164,7 +166,7 @@ pub(super) fn refuse(name: &str, differences: &[Difference]) -> SetupError {
     let remedy = format!(
         "change `[streams.{name}]`, or the stream (`nats stream edit {name}`), so that both say the same; if it was made just now, the server is too old for what differs"
     );
-    difference::refuse(what(name), differences, &remedy)
+    difference::refuse("stream-differs", what(name), differences, &remedy)
 }
 
 pub(super) fn config(name: &str, wanted: &manifest::Stream) -> Result<stream::Config, ApiError> {

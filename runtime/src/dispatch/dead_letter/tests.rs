@@ -22,6 +22,7 @@ fn plan() -> Plan {
         ack_wait: Duration::from_secs(30),
         retry: Retry { attempts: 5, first: Duration::ZERO, max: Duration::ZERO, budget: 1.0 },
         publishing: Publishing { allowed: Vec::new(), stored: Vec::new(), max_message: 8192 },
+        requests: Vec::new(),
         dead_letters: None,
         drain: Duration::ZERO,
         seed: 0,

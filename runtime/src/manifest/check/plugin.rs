@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Surroundings, bytes, check_file, flow, number, patterns, time};
+use super::{Surroundings, Unusable, bytes, check_file, flow, number, patterns, time};
 use crate::manifest::{
-    Ack, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
+    Ack, Build, Isolation, Limits, OnFailure, Plugin, Retry, Start, defaults,
     problem::Problem,
     raw,
     reader::Report,
@@ -17,11 +17,12 @@ use crate::manifest::{
 };
 
 /// Components that were looked at, and what is wrong with them: plugins may share one.
-type Components = BTreeMap<PathBuf, Result<(), String>>;
+type Components = BTreeMap<PathBuf, Result<(), Unusable>>;
 
 /// Checks all plugins.
 pub fn plugins(
     raw: Option<BTreeMap<Name, raw::Plugin>>,
+    builds: &BTreeMap<String, Build>,
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> BTreeMap<String, Plugin> {
@@ -33,7 +34,8 @@ pub fn plugins(
             check_kind(&path, &raw, report);
             let plugin = plugin(raw, surroundings);
             flow::check(&path, &plugin, report);
-            check_component(&path, &plugin.component, surroundings, (&mut components, report));
+            let file = (&*plugin.component, builds.get(&name.0));
+            check_component(&path, file, surroundings, (&mut components, report));
             check_times(&path, &plugin, report);
             (name.0, plugin)
         })
@@ -49,6 +51,7 @@ fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
         subscribe: patterns(raw.subscribe),
         publish: patterns(raw.publish),
         publish_core: patterns(raw.publish_core),
+        request: patterns(raw.request),
         concurrency: number(raw.concurrency, defaults::CONCURRENCY),
         on_failure: raw.on_failure.unwrap_or(OnFailure::DeadLetter),
         rate: raw.rate,
@@ -96,6 +99,7 @@ fn limits(raw: raw::Limits, timeout: Duration) -> Limits {
         cpu: time(raw.cpu, timeout),
         outputs: number(raw.outputs, defaults::OUTPUTS),
         output_bytes: bytes(raw.output_bytes, defaults::OUTPUT_BYTES),
+        requests: number(raw.requests, defaults::REQUESTS),
         log_lines: number(raw.log_lines, defaults::LOG_LINES),
         log_bytes: bytes(raw.log_bytes, defaults::LOG_BYTES),
     }
@@ -144,7 +148,7 @@ fn misplaced_key(path: &str, key: &str, stream: Option<&Name>) -> Problem {
 
 fn check_component(
     path: &str,
-    file: &Path,
+    (file, build): (&Path, Option<&Build>),
     surroundings: &Surroundings<'_>,
     (components, report): (&mut Components, &mut Report),
 ) {
@@ -152,16 +156,34 @@ fn check_component(
     if file.as_os_str().is_empty() || !report.is_sound(&[&key]) {
         return;
     }
+    let is_there = file.symlink_metadata().is_ok();
+    if !is_there && !surroundings.needs_components {
+        return;
+    }
     if let Err(problem) = check_file(&key, file) {
-        return report.add(problem);
+        return report.add(match build {
+            Some(build) if !is_there => problem.help(how_to_make(build)),
+            _ => problem,
+        });
     }
     let verdict =
         components.entry(file.to_owned()).or_insert_with(|| (surroundings.check_component)(file));
-    if let Err(reason) = verdict {
-        let problem = Problem::new("component", format!("`{}` is not a handler: {reason}", file.display()))
+    if let Err(Unusable { code, reason }) = verdict {
+        let problem = Problem::new(code, format!("`{}` is not a handler: {reason}", file.display()))
             .label(Target::Value(key), "")
             .help("a component has to export `pelton:events/handler`; `pelton inspect` shows what is in it");
         report.add(problem);
+    }
+}
+
+/// What to do about a component that is missing, but has sources.
+fn how_to_make(build: &Build) -> String {
+    let source = build.source.display();
+    match (&build.command, build.language) {
+        (None, Some(language)) => {
+            format!("run `pelton build`: it makes it from the {language} sources in `{source}`")
+        }
+        _ => format!("run `pelton build`: it makes it from the sources in `{source}`"),
     }
 }
 

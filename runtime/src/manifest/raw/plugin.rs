@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::{
-    DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
+    Build, DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TENTH,
     flow::{self, BreakerOrNot},
 };
 use crate::manifest::{
@@ -38,6 +38,11 @@ pub struct Plugin {
     /// What it may publish over core NATS, at most once. `publish-core = ["ticks.>"]`
     #[schemars(extend("default" = [], "examples" = [["ticks.>"]]))]
     pub publish_core: Option<Vec<Filter>>,
+    /// Components of other contracts only (`pelton inspect` names them): which
+    /// subjects it may ask on while it runs, over core NATS. A request leaves at
+    /// once, and once more when the event is run again. `request = ["rpc.>"]`
+    #[schemars(extend("default" = [], "examples" = [["rpc.>"]]))]
+    pub request: Option<Vec<Filter>>,
     /// Plugins with `stream` only: what makes events belong together that have to
     /// be handled in the order of the stream: a token of the subject, a header
     /// or a JSON pointer. Events of one key run one after the other, through
@@ -122,6 +127,13 @@ pub struct Plugin {
     /// ```
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>", extend("default" = {}, "examples" = [{ "currency": "EUR" }]))]
     pub config: Option<BTreeMap<String, String>>,
+    /// How `pelton build` makes the component; known languages need none of it.
+    ///
+    /// ```toml
+    /// [plugins.price.build]
+    /// command = ["make", "price.wasm"]
+    /// ```
+    pub build: Option<Build>,
 }
 
 /// How instances are shared between events.
@@ -179,6 +191,9 @@ pub struct Limits {
     /// `output-bytes = "8MiB"`
     #[schemars(extend("default" = "8MiB", "examples" = ["1MiB"]))]
     pub output_bytes: Option<Size>,
+    /// Number of requests; see `request`. `requests = 100`
+    #[schemars(range(min = 0, max = 1_000_000), extend("default" = 100, "examples" = [1]))]
+    pub requests: Option<u64>,
     /// Lines to the log. `log-lines = 100`
     #[schemars(range(min = 0, max = 1_000_000), extend("default" = 100, "examples" = [20]))]
     pub log_lines: Option<u64>,
@@ -202,6 +217,7 @@ impl Plugin {
             subscribe: table.need("subscribe", subjects, value::filters(Empty::Refused)),
             publish: table.get("publish", value::filters(Empty::Allowed)),
             publish_core: table.get("publish-core", value::filters(Empty::Allowed)),
+            request: table.get("request", value::filters(Empty::Allowed)),
             order_by: table.get("order-by", order_by),
             on_failure: table.get("on-failure", value::choice(ON_FAILURES)),
             rate: table.get("rate", flow::rate),
@@ -218,6 +234,7 @@ impl Plugin {
             breaker: table.get("breaker", flow::breaker),
             limits: table.section("limits", Limits::read),
             config: table.get("config", config),
+            build: table.section("build", Build::read),
         }
     }
 }
@@ -236,11 +253,13 @@ impl Retry {
 }
 
 impl Limits {
-    fn read(table: &mut Table<'_, '_>) -> Limits {
+    /// Reads the keys of the table.
+    pub fn read(table: &mut Table<'_, '_>) -> Limits {
         Limits {
             cpu: table.get("cpu", value::time(MILLISECOND..=HOUR)),
             outputs: table.get("outputs", value::count(0..=1_000_000)),
             output_bytes: table.get("output-bytes", value::size(0..=GIB)),
+            requests: table.get("requests", value::count(0..=1_000_000)),
             log_lines: table.get("log-lines", value::count(0..=1_000_000)),
             log_bytes: table.get("log-bytes", value::size(0..=64 * MIB)),
         }
@@ -301,10 +320,11 @@ fn isolation(node: &Node<'_>, report: &mut Report) -> Option<Isolation> {
     }
 }
 
-fn config(node: &Node<'_>, report: &mut Report) -> Option<BTreeMap<String, String>> {
-    let help = "write `[plugins.NAME.config]` on a line of its own, and keys with values below";
+/// Reads what a guest reads through `config`: values as text.
+pub fn config(node: &Node<'_>, report: &mut Report) -> Option<BTreeMap<String, String>> {
+    let help = format!("write `[{}]` on a line of its own, and keys with values below", node.path);
     if !node.value.is_table() {
-        report.add(node.wrong_type("a table", help));
+        report.add(node.wrong_type("a table", &help));
         return None;
     }
     node.named(report, |_, node, report| config_text(node, report))
@@ -344,7 +364,7 @@ fn scalar_text(value: &DeValue<'_>) -> Option<String> {
 }
 
 /// The same value in JSON; `None` if a number in it has no place there.
-fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+pub fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
     match value {
         DeValue::Integer(integer) => {
             let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;

@@ -11,6 +11,7 @@ fn diagnosis(file: &Path) -> String {
         base: Path::new("../tests/manifest"),
         environment: &environment(),
         check_component: &check_component,
+        needs_components: true,
     };
     let name = file.file_name().unwrap().to_string_lossy();
     match Manifest::parse(&fs::read(file).unwrap(), &name, &surroundings) {
@@ -101,8 +102,18 @@ fn a_manifest_that_never_ends_is_not_read() {
 fn a_problem_found_later_points_into_the_manifest() {
     let text = "[streams.ORDERS]\nsubjects = [\"orders.>\"]\n";
     let manifest = parse(&format!("{text}{MINIMAL}"));
-    let wrong = manifest.problem("streams.ORDERS.replicas", "the server has 3", "set it to 3");
-    let more = manifest.problem("streams.ORDERS.subjects", "the server has `o.>`", "rename it");
+    let wrong = manifest.problem(
+        "stream-differs",
+        "streams.ORDERS.replicas",
+        "the server has 3",
+        "set it to 3",
+    );
+    let more = manifest.problem(
+        "stream-differs",
+        "streams.ORDERS.subjects",
+        "the server has `o.>`",
+        "rename it",
+    );
 
     let text = Problems::new(&manifest, vec![more, wrong]).render(Look::Plain);
 

@@ -16,7 +16,8 @@ async fn refused(bytes: &[u8]) -> LoadError {
     let bench = Bench::new();
     bench.write(bytes);
     let error = bench.load().await.err().expect("no good component");
-    assert_eq!(check_component(bench.path()), Err(error.to_string()));
+    let refused = check_component(bench.path()).unwrap_err();
+    assert_eq!((refused.code, refused.reason), (error.code(), error.to_string()));
     error
 }
 

@@ -138,3 +138,20 @@ fn what_has_to_come_first_is_not_allowed_twice() {
     credit.allow_at_least(10);
     assert_eq!(credit.allowed(), 10);
 }
+
+/// What has to come first comes together: a part of it would run out of order.
+#[test]
+fn what_has_to_come_first_is_no_probe() {
+    let mut credit = Credit::default();
+    credit.allow(100);
+    credit.gathers(10);
+    assert!(!credit.pace(Some(3)), "nothing is open");
+    assert_eq!(credit.wanted(), 10);
+    credit.asked(10);
+    assert!(!credit.pace(Some(3)), "they need not be taken back");
+    for _ in 0..10 {
+        credit.delivered();
+    }
+    credit.gathers(0);
+    assert_eq!(credit.wanted(), 3, "and then the probes");
+}

@@ -53,3 +53,22 @@ fn nothing_missing_is_done_at_once() {
     let (regain, now) = regain(0);
     assert!(regain.is_done(now));
 }
+
+#[test]
+fn the_later_delivery_of_a_message_takes_the_place_of_the_earlier_one() {
+    let (mut regain, now) = regain(2);
+    assert_eq!(regain.came(7, 70, now), None);
+    assert_eq!(regain.came(7, 71, now), Some(70));
+    assert!(!regain.is_done(now), "one is still missing");
+    assert_eq!(regain.came(3, 30, now), None);
+    assert_eq!(gathered(regain), [30, 71]);
+}
+
+#[test]
+fn nothing_is_given_up_while_nothing_can_come() {
+    let (mut regain, now) = regain(3);
+    regain.came(7, 7, now);
+    let later = now + 10 * PATIENCE;
+    regain.held_up(later);
+    assert!(!regain.is_done(later) && regain.is_done(later + PATIENCE));
+}

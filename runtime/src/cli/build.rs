@@ -1,0 +1,146 @@
+//! `pelton build`: makes the components of a manifest's plugins.
+
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use pelton::{
+    build::{self, BuildError, Freshness, Options, Report},
+    manifest::{Environment, Manifest},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, check::look, report, signals};
+
+mod show;
+mod table;
+
+/// Make the components of a manifest's plugins, each in its own language
+///
+/// Rust, Python, JavaScript, TypeScript, Go and C need nothing in the manifest: they are known by
+/// their files. For others, `[plugins.NAME.build] command` says what makes the component. What was
+/// made is held against the contract before it takes the place of what was there.
+///
+/// The sources of a plugin are in the folder that `[plugins.NAME.build] source` names; else in the
+/// folder beside the manifest that is named like the component's file or like the plugin; else
+/// in the component's own folder, or in the manifest's.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pelton build\n  \
+    pelton build examples/orders --plugin price --plugin validate\n  \
+    pelton build --offline")]
+pub struct Arguments {
+    /// The manifest, or the folder it is in
+    #[arg(default_value = "pelton.toml")]
+    manifest: PathBuf,
+    /// Build this plugin only; may be given several times
+    #[arg(long = "plugin", value_name = "NAME")]
+    plugins: Vec<String>,
+    /// Install and fetch nothing: no pip, no npm, no crates from the network
+    #[arg(long)]
+    offline: bool,
+    /// How many compilers run at once; by default one for each processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+}
+
+/// Builds and says what became of each plugin.
+pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let manifest = match Manifest::load_unbuilt(&arguments.manifest, &Environment::process()) {
+        Ok(manifest) => manifest,
+        Err(problems) => {
+            report::note(&problems.render(look()));
+            return Ok(Exit::Usage);
+        }
+    };
+    if let Some(unknown) =
+        arguments.plugins.iter().find(|name| !manifest.plugins.contains_key(*name))
+    {
+        let known = manifest.plugins.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        report::error(&anyhow::anyhow!(
+            "--plugin: the manifest has no plugin `{unknown}`; it has {known}"
+        ));
+        return Ok(Exit::Usage);
+    }
+    let started = Instant::now();
+    let reports = compile(&manifest, &arguments)?;
+    finish(&reports, started.elapsed())
+}
+
+fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let options = Options {
+        offline: arguments.offline,
+        colour: show::has_colour(),
+        jobs: arguments.jobs.map_or(cores, usize::from),
+        stop: CancellationToken::new(),
+    };
+    let show = show::Show::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let reports = runtime.block_on(async {
+        let mut stop = signals::Stop::listen()?;
+        let listener = |plugin: &str, progress: build::Progress<'_>| show.tell(plugin, progress);
+        let building = build::build(manifest, &arguments.plugins, &options, &listener);
+        tokio::pin!(building);
+        loop {
+            tokio::select! {
+                reports = &mut building => return anyhow::Ok(reports),
+                // The compilers are asked to stop; a second signal finds us waiting for that.
+                _ = stop.next() => options.stop.cancel(),
+            }
+        }
+    })?;
+    show.clear();
+    Ok(reports)
+}
+
+/// What compilers said, then the table.
+fn finish(reports: &[Report], elapsed: Duration) -> anyhow::Result<Exit> {
+    for report in reports {
+        match &report.outcome {
+            Ok(built) if !built.warnings.is_empty() => {
+                report::note(&format!("{}:\n{}\n", report.plugin, built.warnings.trim_end()));
+            }
+            Ok(_) => {}
+            Err(error) => tell(&report.plugin, error),
+        }
+    }
+    let built: Vec<_> =
+        reports.iter().filter_map(|report| Some((report, report.outcome.as_ref().ok()?))).collect();
+    if !built.is_empty() {
+        report::text(&table::table(&built))?;
+    }
+    report::note(&format!("{} in {:.1} s\n", sum(reports), elapsed.as_secs_f64()));
+    match built.len() == reports.len() {
+        true => Ok(Exit::Ok),
+        false => Ok(Exit::Failed),
+    }
+}
+
+/// The compiler's own words come through as they are.
+fn tell(plugin: &str, error: &BuildError) {
+    if let BuildError::Refused(refusal) = error {
+        report::note(&format!("{}\n", refusal.output.trim_end()));
+    }
+    report::error(&anyhow::anyhow!("plugin `{plugin}`: {error}"));
+}
+
+fn sum(reports: &[Report]) -> String {
+    let count = |wanted: Freshness| {
+        let is_wanted =
+            |report: &&Report| report.outcome.as_ref().is_ok_and(|built| built.freshness == wanted);
+        reports.iter().filter(is_wanted).count()
+    };
+    let failed = reports.iter().filter(|report| report.outcome.is_err()).count();
+    let parts = [
+        (count(Freshness::Built), "built"),
+        (count(Freshness::UpToDate), "up to date"),
+        (count(Freshness::Prebuilt), "prebuilt"),
+        (failed, "failed"),
+    ];
+    let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,44 @@
+//! A plugin of a local host, whose runs are taken down.
+
+use tokio::time::Instant;
+
+use super::record::{Record, Run, Told};
+use crate::{
+    event::{Event, Output},
+    plugin::{CallError, Handler, Plugin},
+};
+
+pub(super) struct Watched {
+    plugin: Plugin,
+    record: Record,
+}
+
+impl Watched {
+    pub(super) fn new(plugin: Plugin, record: &Record) -> Watched {
+        Watched { plugin, record: record.clone() }
+    }
+}
+
+impl Handler for Watched {
+    async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        let begun = Instant::now();
+        let answer = self.plugin.handle(event).await;
+        let took = begun.elapsed();
+        let outcome = answer.as_ref().map(Vec::len).map_err(CallError::clone);
+        match &outcome {
+            Ok(outputs) => self.record.causes(event, *outputs),
+            Err(_) => self.record.forget_cause(),
+        }
+        let run = Run {
+            plugin: self.plugin.name().to_owned(),
+            event: event.id.clone(),
+            subject: event.subject.clone(),
+            attempt: event.attempt,
+            outcome,
+            took,
+        };
+        let room = self.record.room().await;
+        self.record.tell(room, Told::Run(run));
+        answer
+    }
+}

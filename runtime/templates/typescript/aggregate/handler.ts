@@ -1,0 +1,28 @@
+// Makes a summary of a batch of readings.
+
+import type { Event, Failure, Output } from "pelton:events/types@0.1.0";
+
+const [decoder, encoder] = [new TextDecoder(), new TextEncoder()];
+
+export const handler = {
+  handle(event: Event): Output[] {
+    const values = read(event.payload);
+    if (values.length === 0) return [];
+    const summary = {
+      count: values.length,
+      min: Math.min(...values),
+      max: Math.max(...values),
+      mean: values.reduce((sum, value) => sum + value) / values.length,
+    };
+    const subject = event.subject.replace(".batch.", ".summary.");
+    return [{ subject, headers: event.headers, payload: encoder.encode(JSON.stringify(summary)) }];
+  },
+} satisfies typeof import("pelton:events/handler@0.1.0");
+
+function read(payload: Uint8Array): number[] {
+  try {
+    const { values } = JSON.parse(decoder.decode(payload));
+    if (Array.isArray(values) && values.every(Number.isFinite)) return values;
+  } catch {}
+  throw { tag: "reject", val: "not a batch" } satisfies Failure;
+}
