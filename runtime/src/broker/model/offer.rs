@@ -103,6 +103,7 @@ impl Server {
         let streams: Vec<String> = takers.map(|(name, _)| name.clone()).collect();
         let event = self.fleeting(message, stamp.clone(), reply_to.as_deref());
         let listeners = self.fan_out(&event);
+        self.answer_request(message);
         let published = match &message.keep {
             // Whoever names a stream wants it stored.
             Keep::Stored { stream: None, .. } if streams.is_empty() => Published::Sent,

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::record::{Record, Run, Told};
 use crate::{
     event::{Event, Output},
-    plugin::{CallError, Handler, Plugin},
+    plugin::{CallError, Handler, Plugin, Requests},
 };
 
 pub(super) struct Watched {
@@ -21,8 +21,16 @@ impl Watched {
 
 impl Handler for Watched {
     async fn handle(&self, event: &Event) -> Result<Vec<Output>, CallError> {
+        self.handle_asking(event, Requests::none()).await
+    }
+
+    async fn handle_asking(
+        &self,
+        event: &Event,
+        requests: Requests,
+    ) -> Result<Vec<Output>, CallError> {
         let begun = Instant::now();
-        let answer = self.plugin.handle(event).await;
+        let answer = self.plugin.handle_asking(event, requests).await;
         let took = begun.elapsed();
         let outcome = answer.as_ref().map(Vec::len).map_err(CallError::clone);
         match &outcome {
