@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod completions;
 mod componentize;
+mod dev;
 mod dlq;
 mod explain;
 mod inspect;
@@ -59,6 +60,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Arguments),
+    Dev(dev::Arguments),
     Reload(reload::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Dev(arguments) => dev::run(arguments),
         Verb::Reload(arguments) => reload::run(arguments),
         Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),

@@ -25,8 +25,8 @@ use crate::{
 pub use crate::broker::nats::WhenUnreachable as Unreachable;
 pub use provision::{Finding, Mode, Provision};
 pub use reload::{ReloadError, Reloaded, Reloader};
-pub use witness::{Seen, Witness};
 use running::{Begin, Bound, Ended, Ground, Part, Running};
+pub use witness::{Seen, Witness};
 
 pub mod local;
 mod observe;

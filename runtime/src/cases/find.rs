@@ -107,7 +107,9 @@ mod tests {
     fn test_files_are_found_by_their_names() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["a.test.toml", "pelton.toml", "in/b.test.toml", "target/c.test.toml", ".d/e.test.toml"] {
+        for name in
+            ["a.test.toml", "pelton.toml", "in/b.test.toml", "target/c.test.toml", ".d/e.test.toml"]
+        {
             fs::create_dir_all(at(name).parent().unwrap()).unwrap();
             fs::write(at(name), "").unwrap();
         }

@@ -102,10 +102,7 @@ async fn feed(
     }
     match local.publish(&input) {
         Ok(taken) if taken.listeners == 0 => {
-            return Some(format!(
-                "no plugin that runs takes event {}, to `{subject}`",
-                index + 1
-            ));
+            return Some(format!("no plugin that runs takes event {}, to `{subject}`", index + 1));
         }
         Ok(taken) if taken.is_duplicate => {
             return Some(format!("event {} has the id of an earlier one", index + 1));

@@ -83,12 +83,20 @@ impl Source {
         self.read_with(look, plugin::check_component)
     }
 
+    /// The manifest, of which the components need not be there yet.
+    pub fn read_unbuilt(&self, look: Look) -> Result<Manifest, String> {
+        self.taken(Manifest::load_unbuilt(&self.manifest, &Environment::process()), look)
+    }
+
     fn read_with(
         &self,
         look: Look,
         check_component: impl Fn(&Path) -> Result<(), Unusable>,
     ) -> Result<Manifest, String> {
-        let loaded = Manifest::load(&self.manifest, &Environment::process(), check_component);
+        self.taken(Manifest::load(&self.manifest, &Environment::process(), check_component), look)
+    }
+
+    fn taken(&self, loaded: Result<Manifest, Problems>, look: Look) -> Result<Manifest, String> {
         let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
         if !self.nats_url.is_empty() {
             let replaced = manifest.override_url(&self.nats_url.join(","));
@@ -107,7 +115,7 @@ pub fn findings(manifest: &Manifest, findings: Vec<Finding>, look: Look) -> Stri
 }
 
 /// The problems, and how to read more about them.
-fn explained(problems: &Problems, look: Look) -> String {
+pub fn explained(problems: &Problems, look: Look) -> String {
     let codes: BTreeSet<_> = problems.iter().map(Problem::kind).collect();
     let codes: Vec<_> = codes.into_iter().collect();
     format!("{}more about each: pelton explain {}\n", problems.render(look), codes.join(" "))

@@ -6,10 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use pelton::{
-    host::Witness,
-    manifest::{Environment, Manifest},
-};
+use pelton::{host::Witness, manifest::Manifest};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -75,7 +72,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(run::until_stopped(|stop| {
         let workshop = Workshop {
-            manifest: Manifest::file(&arguments.manifest.manifest),
+            manifest: arguments.manifest.manifest.clone(),
             offline: arguments.offline,
             stop: stop.clone(),
         };
@@ -92,7 +89,10 @@ impl Dev {
         let mut server = self.server(&manifest).await?;
         if let Some(server) = &server {
             let Server { address, log, .. } = server;
-            report::note(&format!("nats-server started at {address}; its log is {}\n", log.display()));
+            report::note(&format!(
+                "nats-server started at {address}; its log is {}\n",
+                log.display()
+            ));
         }
         let typed = tokio::spawn(typed::publish(manifest));
         let exit = tokio::select! {

@@ -49,7 +49,7 @@ impl Manifest {
     fn load_with(
         path: &Path,
         environment: &Environment,
-        (check_component, needs_components): (&dyn Fn(&Path) -> Result<(), String>, bool),
+        (check_component, needs_components): (&dyn Fn(&Path) -> Result<(), Unusable>, bool),
     ) -> Result<Manifest, Problems> {
         let path = file(path);
         let name = path.display().to_string();

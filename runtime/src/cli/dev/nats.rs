@@ -200,7 +200,8 @@ impl Server {
 
 /// A folder that git leaves alone.
 fn make_private(folder: &Path) -> anyhow::Result<()> {
-    let made = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join(".gitignore"), "*\n"));
+    let made =
+        fs::create_dir_all(folder).and_then(|()| fs::write(folder.join(".gitignore"), "*\n"));
     made.with_context(|| format!("make the folder {}", folder.display()))
 }
 
@@ -208,11 +209,15 @@ fn make_private(folder: &Path) -> anyhow::Result<()> {
 async fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let program = match named {
         Some(path) => path.to_owned(),
-        None => on_path().ok_or_else(|| anyhow!("no server answers, and there is no nats-server on PATH: {REMEDY}"))?,
+        None => on_path().ok_or_else(|| {
+            anyhow!("no server answers, and there is no nats-server on PATH: {REMEDY}")
+        })?,
     };
     let said = Command::new(&program).arg("--version").stdin(Stdio::null()).output();
     let said = match timeout(START, said).await {
-        Ok(said) => said.with_context(|| format!("{} cannot be run: {REMEDY}", program.display()))?,
+        Ok(said) => {
+            said.with_context(|| format!("{} cannot be run: {REMEDY}", program.display()))?
+        }
         Err(_) => bail!("{} does not say its version: {REMEDY}", program.display()),
     };
     let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();

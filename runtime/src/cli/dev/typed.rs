@@ -47,7 +47,8 @@ async fn try_publish(manifest: &Manifest) -> anyhow::Result<()> {
 fn message(line: &str) -> Result<Message, String> {
     let line = line.trim_end_matches(['\r', '\n']).trim_start();
     let (subject, payload) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    subject::check(subject).map_err(|error| format!("`{subject}` is no subject: {error}; {USAGE}"))?;
+    subject::check(subject)
+        .map_err(|error| format!("`{subject}` is no subject: {error}; {USAGE}"))?;
     Ok(Message {
         subject: subject.to_owned(),
         headers: Vec::new(),

@@ -9,14 +9,14 @@ use std::{
 
 use pelton::{
     build::{self, Options, Report},
-    manifest::{Environment, Manifest},
+    manifest::{Environment, FILE_NAME, Manifest},
 };
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
     build::{self as verb, show::Show},
-    check::look,
+    check::{explained, look},
     report,
     watch::Snapshot,
 };
@@ -46,7 +46,11 @@ pub struct Sight {
 impl Sight {
     /// Looks now. While the manifest cannot be read, the plugins are those of `before`.
     fn take(manifest: &Path, before: &Sight) -> Sight {
-        let files = Snapshot::of([manifest.to_owned()]);
+        let file = match manifest.is_dir() {
+            true => manifest.join(FILE_NAME),
+            false => manifest.to_owned(),
+        };
+        let files = Snapshot::of([file]);
         let plugins = match Manifest::load_unbuilt(manifest, &Environment::process()) {
             Ok(manifest) => sources(&manifest),
             Err(_) => before.plugins.iter().map(|(name, it)| (name.clone(), it.again())).collect(),
@@ -101,7 +105,7 @@ impl Workshop {
         match Manifest::load_unbuilt(&self.manifest, &Environment::process()) {
             Ok(manifest) => self.build(&manifest, &[]).await,
             Err(problems) => {
-                report::note(&problems.render(look()));
+                report::note(&explained(&problems, look()));
                 false
             }
         }
