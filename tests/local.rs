@@ -19,7 +19,7 @@ use crate::harness::{guest, root};
 /// Compiled components, shared by these tests.
 static CACHE: LazyLock<PathBuf> = LazyLock::new(|| root().join("target/components/cache"));
 
-fn manifest(text: &str) -> Manifest {
+pub fn manifest(text: &str) -> Manifest {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pelton.toml");
     std::fs::write(&path, format!("[host]\ncache = {:?}\n{text}", &*CACHE)).unwrap();
@@ -27,14 +27,14 @@ fn manifest(text: &str) -> Manifest {
 }
 
 /// A plugin that reads `subscribe` from the stream IN, and may publish `publish`.
-fn plugin(name: &str, of: &str, (subscribe, publish): (&str, &str), more: &str) -> String {
+pub fn plugin(name: &str, of: &str, (subscribe, publish): (&str, &str), more: &str) -> String {
     format!(
         "[plugins.{name}]\ncomponent = {:?}\nsubscribe = [\"{subscribe}\"]\npublish = [\"{publish}\"]\n{more}\n",
         guest(of)
     )
 }
 
-const STREAMS: &str =
+pub const STREAMS: &str =
     "[streams.IN]\nsubjects = [\"in.>\"]\n[streams.OUT]\nsubjects = [\"out.>\"]\n";
 
 async fn started(text: &str) -> Local {
@@ -60,7 +60,7 @@ async fn backoffs_take_no_time_where_time_is_paused() {
     let (real, begun) = (std::time::Instant::now(), Instant::now());
     for payload in [r#"{"succeed-at": 3}"#, r#"{"succeed-at": 99}"#] {
         let taken = local.publish(&Input::new("in.x", payload)).unwrap();
-        assert_eq!(taken.streams, ["IN"]);
+        assert_eq!((&*taken.streams, taken.listeners), (&["IN".to_owned()][..], 1));
     }
     local.idle().await;
     assert!(begun.elapsed() > Duration::from_millis(100), "no backoff at all");
@@ -99,8 +99,10 @@ async fn plugins_feed_each_other_through_streams_and_core_nats() {
         .replace("\"out.>\"]\nstream = \"OUT\"", "\"out.out.>\"]\nstream = \"OUT\"");
     let local =
         started(&text.replace("subscribe = [\"out.>\"]", "subscribe = [\"out.two\"]")).await;
-    local.publish(&Input::new("in.two", "2")).unwrap();
+    local.publish(&Input { id: Some("first".to_owned()), ..Input::new("in.two", "2") }).unwrap();
     local.idle().await;
+    let ids: Vec<_> = local.outputs().into_iter().map(|it| it.id).collect();
+    assert!(ids.contains(&"first/a.0/b.1".to_owned()), "{ids:?}");
     let said = said(&local);
     let of = |plugin: &str| said.iter().filter(|it| it.0 == plugin).collect::<Vec<_>>();
     assert_eq!(of("a"), [&("a".to_owned(), "out.two".to_owned(), "2".to_owned())]);
@@ -118,11 +120,11 @@ async fn plugins_of_core_nats_are_served_too_and_answer_requests() {
             .await;
     let request = Input { reply_to: Some("_INBOX.7".to_owned()), ..Input::new("in.x", "hello") };
     let taken = local.publish(&request).unwrap();
-    assert!(taken.is_heard() && taken.streams.is_empty());
-    assert!(!local.publish(&Input::new("nobody.hears", "")).unwrap().is_heard());
+    assert_eq!((taken.listeners, taken.streams.len()), (1, 0));
+    assert_eq!(local.publish(&Input::new("nobody.hears", "")).unwrap().listeners, 0);
     local.idle().await;
     assert_eq!(said(&local), [("p".to_owned(), "_INBOX.7".to_owned(), "hello".to_owned())]);
-    assert_eq!(local.outputs()[0].id, None);
+    assert!(local.outputs()[0].streams.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

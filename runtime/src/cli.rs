@@ -15,6 +15,7 @@ mod dlq;
 mod explain;
 mod inspect;
 mod logging;
+mod pipe;
 mod reload;
 mod reloads;
 mod report;
@@ -32,6 +33,8 @@ enum Exit {
     Failed,
     /// The manifest or the arguments are wrong: nothing was started.
     Usage,
+    /// It did its work, and not all of it was good: some events were not handled.
+    Incomplete,
 }
 
 /// Event processing for NATS with sandboxed WebAssembly handlers.
@@ -45,6 +48,7 @@ enum Exit {
         pelton build                 make the components of ./pelton.toml of their sources\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
+        pelton pipe < events.jsonl   run it on these events, without a server\n  \
         pelton reload                have the running host take a changed manifest\n  \
         pelton inspect price.wasm    what a component exports and needs\n  \
         pelton dlq list              what could not be handled\n  \
@@ -64,6 +68,7 @@ enum Verb {
     Reload(reload::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
+    Pipe(pipe::Arguments),
     Inspect(inspect::Arguments),
     Componentize(componentize::Arguments),
     Dlq(dlq::Arguments),
@@ -87,6 +92,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(arguments) => reload::run(arguments),
         Verb::Build(arguments) => build::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Pipe(arguments) => pipe::run(arguments),
         Verb::Inspect(arguments) => inspect::run(arguments),
         Verb::Componentize(arguments) => componentize::run(arguments),
         Verb::Dlq(arguments) => dlq::run(arguments),
@@ -110,6 +116,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => ExitCode::SUCCESS,
             Exit::Failed => ExitCode::from(1),
             Exit::Usage => ExitCode::from(2),
+            Exit::Incomplete => ExitCode::from(3),
         }
     }
 }

@@ -256,6 +256,9 @@ pub struct Plugin {
     pub queue: usize,
     /// Whether it may publish what it, or a plugin that it feeds, subscribes to.
     pub allow_loop: bool,
+    /// Whether clocks and random numbers follow from the event alone; `None`: as
+    /// whoever runs it has it, the daemon not.
+    pub deterministic: Option<bool>,
     /// Finer limits of one run.
     pub limits: Limits,
     /// What the guest reads through `config`.

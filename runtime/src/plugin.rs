@@ -8,6 +8,7 @@ mod cache;
 mod component;
 mod componentize;
 mod contract;
+mod determinism;
 mod engine;
 mod epoch;
 mod failure;
@@ -30,6 +31,7 @@ use tokio::{sync::SemaphorePermit, time::timeout};
 
 use self::{
     bindings::pelton::events::types as wit,
+    determinism::Course,
     guest::{Answer, GuestPre},
     instance::{Idle, Instance},
     journal::Journal,
@@ -39,6 +41,7 @@ use self::{
 pub use self::{
     component::{Access, LoadError, check_component},
     componentize::{CONTRACT, ComponentizeError, componentize},
+    determinism::Determinism,
     engine::{Engine, EngineConfig, EngineError},
     inspect::{Import, Inspection, MemorySize, Producer, TableSize, inspect},
     journal::{LogLine, LogSink},
@@ -137,6 +140,8 @@ pub struct Plugin {
     pre: GuestPre,
     config: Arc<BTreeMap<String, String>>,
     limits: Limits,
+    /// `None`: real clocks, and random numbers by lot.
+    determinism: Option<Determinism>,
     /// Where its log goes; `None`: to the host's.
     log: Option<LogSink>,
     /// Instances that wait to be reused; `None`: every event has a fresh one.
@@ -193,6 +198,7 @@ impl Plugin {
             Journal::new(Arc::clone(&self.name), (run.log_lines, run.log_bytes), self.log.clone()),
             Arc::clone(&self.config),
             Messages::new(self.limits.sending()),
+            self.determinism.map(|it| Course::new(Arc::clone(&self.name), it)),
         );
         Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())
     }
@@ -239,7 +245,7 @@ impl Handler for Plugin {
     ) -> Result<Vec<Output>, CallError> {
         let _permit = self.permit().await?;
         let mut instance = self.instance();
-        instance.begin(&event.id, requests);
+        instance.begin(event, requests);
         let answer = self.run(&mut instance, event).await;
         instance.state().journal.finish();
         // A guest that broke, was stopped or cancelled is not asked again.

@@ -103,6 +103,6 @@ fn examine(path: &Path, name: &Path) -> Result<Inspection, BuildError> {
         let (found, meant) = (path.display().to_string(), name.display().to_string());
         BuildError::Contract(text.replace(&found, &meant))
     };
-    plugin::check_component(path).map_err(called)?;
+    plugin::check_component(path).map_err(|error| called(error.to_string()))?;
     plugin::inspect(path).map_err(|error| called(error.to_string()))
 }

@@ -317,7 +317,7 @@ fn load_manifest(path: &Path) -> Result<Manifest, Problems> {
 fn explained(manifest: &Manifest, error: StartError) -> SuiteError {
     let StartError::Findings(findings) = error else { return SuiteError::Start(error) };
     let problem = |finding: crate::host::Finding| -> Problem {
-        manifest.problem(&finding.key, finding.what, finding.problem)
+        manifest.problem(finding.code, &finding.key, finding.what, finding.problem)
     };
     let problems = findings.into_iter().map(problem).collect();
     SuiteError::Problems(vec![Problems::new(manifest, problems)])

@@ -78,6 +78,14 @@ impl Source {
         source.read_with(look(), |_| Ok(())).inspect_err(|problems| report::note(problems)).ok()
     }
 
+    /// The manifest at `path`, for a verb that runs its components and needs no
+    /// server; `None` after its problems have been printed.
+    pub fn load_components(path: PathBuf) -> Option<Manifest> {
+        let environment = Environment::process().without_server();
+        let loaded = Manifest::load(&path, &environment, plugin::check_component);
+        loaded.inspect_err(|problems| report::note(&problems.render(look()))).ok()
+    }
+
     /// The manifest, complete and valid, or its problems, for people.
     pub fn read(&self, look: Look) -> Result<Manifest, String> {
         self.read_with(look, plugin::check_component)

@@ -19,7 +19,7 @@ use crate::{
     broker::{Broker as _, PublishError, Published, Subscription, model},
     dispatch::{Admission, Dispatcher, Drained, Plan, Sources},
     manifest::{self, Manifest},
-    plugin::{Engine, EngineConfig, Fitting, Plugin},
+    plugin::{Determinism, Engine, EngineConfig, Fitting, Plugin},
     telemetry::Metrics,
 };
 
@@ -71,6 +71,11 @@ pub struct Options {
     /// Whether outputs have the time of the event that they were returned for, and
     /// not that of their publication. Then no time depends on how long a run took.
     pub times_from_cause: bool,
+    /// Whether clocks and random numbers of runs follow from the event alone, for
+    /// plugins where the manifest does not say (`deterministic`).
+    pub deterministic: bool,
+    /// The clock and the seed of those that are deterministic.
+    pub determinism: Determinism,
 }
 
 /// A manifest that runs in this process. Dropping it ends all runs at once.
@@ -134,7 +139,7 @@ impl Loaded {
             broker.make_stream_at(name, stream, STREAMS_MADE);
         }
         let record = Record::new(options.recording.clone(), &manifest.dead_letters.stream);
-        let parts = self.parts(manifest, &provision, &record)?;
+        let parts = self.parts((manifest, &options), &provision, &record)?;
         let host = &manifest.host;
         let admission = Admission::new(host.max_in_flight, host.max_in_flight_bytes);
         let mut local = Local {
@@ -153,14 +158,17 @@ impl Loaded {
 
     fn parts(
         &self,
-        manifest: &Manifest,
+        (manifest, options): (&Manifest, &Options),
         provision: &Provision,
         record: &Record,
     ) -> Result<Vec<Part>, StartError> {
+        let Options { deterministic, determinism, .. } = options;
+        let (deterministic, determinism) = (*deterministic, *determinism);
+        let fitting = Fitting { log: None, deterministic, determinism };
         let part = |(name, spec): (&String, &manifest::Plugin)| {
             let loaded = self.plugins.get(name);
             let loaded = loaded.ok_or_else(|| anyhow!("plugin `{name}` was not loaded"))?;
-            let plugin = loaded.fitted(spec, Fitting { log: record.log() });
+            let plugin = loaded.fitted(spec, Fitting { log: record.log(), ..fitting.clone() });
             let subscription = plan::subscription(manifest, name, spec);
             let plan = Plan { seed: 0, ..plan::dispatch(manifest, spec, &plugin, provision) };
             Ok(Part { plugin, subscription, plan })
@@ -197,10 +205,10 @@ impl Local {
             return Err(StartError::Findings(findings));
         }
         for (Part { plugin, plan, .. }, live) in bound {
-            let metrics = metrics.plugin(&plan.plugin);
             let broker = Recorder::new(self.broker.clone(), &plan.plugin, &self.record);
             let broker = broker.with_times_from_cause(options.times_from_cause);
-            let handler = Watched::new(plugin, &self.record);
+            let handler = Watched::new(plugin, &self.record, metrics);
+            let metrics = metrics.plugin(&plan.plugin);
             let dispatcher = Dispatcher::new(broker, handler, plan, admission.clone(), metrics);
             let (stop, ended) = (self.stop.clone(), self.ended.clone().drop_guard());
             self.tasks.spawn(async move {

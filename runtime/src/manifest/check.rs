@@ -69,11 +69,12 @@ pub fn manifest(
     report: &mut Report,
 ) -> Manifest {
     let host = host(document.host.unwrap_or_default(), surroundings);
+    let nats = document.nats.filter(|_| surroundings.environment.has_server());
     let folder = surroundings.resolve(Path::new(".")).components().collect::<PathBuf>();
     let builds = build::builds(&folder, document.plugins.as_ref());
     let manifest = Manifest {
         folder,
-        nats: nats::nats(document.nats.unwrap_or_default(), surroundings, report),
+        nats: nats::nats(nats.unwrap_or_default(), surroundings, report),
         admin: document.admin.and_then(|admin| Some(Admin { listen: admin.listen? })),
         dead_letters: dead_letters(document.dead_letters.unwrap_or_default(), &host),
         streams: streams(document.streams.unwrap_or_default(), report),

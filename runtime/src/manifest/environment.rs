@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, ffi::OsString};
 
 /// Where environment variables come from.
 #[derive(Debug, Clone)]
-pub struct Environment(Variables);
+pub struct Environment {
+    variables: Variables,
+    has_server: bool,
+}
 
 #[derive(Debug, Clone)]
 enum Variables {
@@ -31,18 +34,30 @@ pub enum Error {
 impl Environment {
     /// The environment of this process.
     pub fn process() -> Environment {
-        Environment(Variables::Process)
+        Environment { variables: Variables::Process, has_server: true }
     }
 
     /// These variables and no others.
     pub fn fixed<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Environment {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Environment(Variables::Fixed(variables.into_iter().map(owned).collect()))
+        let variables = Variables::Fixed(variables.into_iter().map(owned).collect());
+        Environment { variables, has_server: true }
+    }
+
+    /// The same for a host that connects to no server: what `[nats]` says is not
+    /// looked up, and may be missing here.
+    pub fn without_server(self) -> Environment {
+        Environment { has_server: false, ..self }
+    }
+
+    /// Whether there is a server to connect to.
+    pub(super) fn has_server(&self) -> bool {
+        self.has_server
     }
 
     /// The text of the variable `name`.
     pub fn get(&self, name: &str) -> Result<String, Error> {
-        let value = match &self.0 {
+        let value = match &self.variables {
             Variables::Process => std::env::var_os(name),
             Variables::Fixed(variables) => variables.get(name).map(OsString::from),
         };

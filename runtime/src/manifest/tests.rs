@@ -77,6 +77,7 @@ ack-wait = "20s"
 ack = "confirmed"
 start = "new"
 allow-loop = true
+deterministic = true
 
 [plugins.price.retry]
 attempts = 10
@@ -236,6 +237,7 @@ fn minimal_plugin() -> Plugin {
         start: Start::All,
         queue: 1_024,
         allow_loop: false,
+        deterministic: None,
         limits: Limits {
             cpu: Duration::from_secs(5),
             outputs: 1_000,
@@ -369,6 +371,7 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
         start: Start::New,
         queue: 1_024,
         allow_loop: true,
+        deterministic: Some(true),
         limits: Limits {
             cpu: Duration::from_millis(500),
             outputs: 10,

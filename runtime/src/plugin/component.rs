@@ -182,7 +182,7 @@ impl LoadError {
             LoadError::CoreModule { .. } => "core-module",
             LoadError::Interface { .. } => "interface-only",
             LoadError::NoHandler { .. } => "no-handler",
-            LoadError::OtherVersion { .. } => "contract-version",
+            LoadError::OtherVersion { .. } | LoadError::OtherDraft { .. } => "contract-version",
             LoadError::Imports { .. } => "unknown-import",
             LoadError::Compile { .. } => "component-refused",
             LoadError::Start { .. } => "component-start",

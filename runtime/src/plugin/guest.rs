@@ -20,6 +20,7 @@ use super::{
 use crate::event::{Event, Output};
 
 /// A component that is linked.
+#[derive(Clone)]
 pub(super) enum GuestPre {
     Events(bindings::PluginPre<State>),
     Wasmcloud(WasmcloudPre<State>),

@@ -6,6 +6,7 @@ use wasmtime::{
     Result,
     component::{Component, HasSelf, InstancePre, Linker},
 };
+use wasmtime_wasi::p2::bindings::{clocks::monotonic_clock, random::insecure_seed};
 
 use super::{
     bindings::{
@@ -28,6 +29,11 @@ pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre
     WasiMessaging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     Services::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // In place of those of WASI: they may follow from the event.
+    linker.allow_shadowing(true);
+    monotonic_clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    insecure_seed::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    linker.allow_shadowing(false);
     if uses_http {
         linker.define_unknown_imports_as_traps(component)?;
     }

@@ -35,7 +35,7 @@ impl Instance {
     }
 
     /// Begins a run: budgets are full, a tick from now the guest has to yield.
-    pub(super) fn begin(&mut self, event: &str, requests: Requests) {
+    pub(super) fn begin(&mut self, event: &Event, requests: Requests) {
         self.store.data_mut().begin(event, requests);
         self.store.set_epoch_deadline(1);
         self.served = self.served.saturating_add(1);

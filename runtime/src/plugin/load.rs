@@ -7,11 +7,14 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
 
 use super::{
-    CallError, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
+    CallError, Determinism, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
     contract::Contract, engine::Shared, guest::GuestPre, imports, instance::Idle, journal::LogSink,
     state::State,
 };
-use crate::manifest::{self, Isolation};
+use crate::{
+    event::Event,
+    manifest::{self, Isolation},
+};
 
 /// The first start of a component also brings its code into memory: it gets at
 /// least this long.
@@ -23,6 +26,10 @@ const FIRST_START: std::time::Duration = std::time::Duration::from_secs(10);
 pub struct Fitting {
     /// Where the guest's log goes; `None`: to the host's log.
     pub log: Option<LogSink>,
+    /// Whether it is deterministic if the manifest does not say.
+    pub deterministic: bool,
+    /// What determines its runs, if it is deterministic, beside the event.
+    pub determinism: Determinism,
 }
 
 /// What of a plugin does not depend on its settings.
@@ -78,6 +85,7 @@ impl Engine {
                 Some((most, Idle::new(spec.concurrency, Arc::clone(&self.shared.idle))))
             }
         };
+        let is_deterministic = spec.deterministic.unwrap_or(fitting.deterministic);
         Plugin {
             name: made.name,
             digest: made.digest,
@@ -85,6 +93,7 @@ impl Engine {
             pre: made.pre,
             config: Arc::new(spec.config.clone()),
             limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
+            determinism: is_deterministic.then_some(fitting.determinism),
             log: fitting.log,
             reuse,
         }
@@ -174,13 +183,28 @@ impl Plugin {
         let _turn = self.engine.shared.starting.acquire().await;
         let _ticking = self.engine.shared.ticker.enter();
         let mut instance = self.fresh();
-        instance.begin("(start)", Requests::none());
+        instance.begin(&no_event(), Requests::none());
         let limit = self.limits.timeout.max(FIRST_START);
         match timeout(limit, instance.start(&self.pre)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.broken(&error, &instance)),
             Err(_) => Err(CallError::Timeout(limit)),
         }
+    }
+}
+
+/// What a guest is started for that is only tried.
+fn no_event() -> Event {
+    Event {
+        id: "(start)".to_owned(),
+        subject: String::new(),
+        headers: Vec::new(),
+        payload: bytes::Bytes::new(),
+        reply_to: None,
+        time_ms: 0,
+        attempt: 1,
+        position: None,
+        replay: None,
     }
 }
 

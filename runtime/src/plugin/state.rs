@@ -9,11 +9,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
     Requests,
+    determinism::Course,
     engine::{MEMORIES, TABLE_ELEMENTS, TABLES},
     epoch::TICK,
     journal::{Journal, Stream},
     messages::Messages,
 };
+use crate::event::Event;
 
 /// Handles to host resources that a guest may hold at a time.
 pub(super) const HANDLES: usize = 1_000;
@@ -31,6 +33,8 @@ pub(super) struct State {
     pub(super) journal: Journal,
     pub(super) config: Arc<BTreeMap<String, String>>,
     pub(super) messages: Messages,
+    /// Clocks and random numbers that follow from the event; `None`: real ones.
+    pub(super) course: Option<Course>,
     /// Made when the guest first asks for it: most runs never do.
     wasi: Option<Box<Wasi>>,
 }
@@ -70,16 +74,20 @@ impl State {
         journal: Journal,
         config: Arc<BTreeMap<String, String>>,
         messages: Messages,
+        course: Option<Course>,
     ) -> State {
-        State { memory, cpu, journal, config, messages, wasi: None }
+        State { memory, cpu, journal, config, messages, course, wasi: None }
     }
 
     /// Begins a run: budgets that are for one run are full again.
-    pub(super) fn begin(&mut self, event: &str, requests: Requests) {
+    pub(super) fn begin(&mut self, event: &Event, requests: Requests) {
         self.memory.refused = false;
         self.cpu.used = 0;
-        self.journal.begin(event);
+        self.journal.begin(&event.id);
         self.messages.begin(requests);
+        if let Some(course) = &self.course {
+            course.begin(event);
+        }
     }
 }
 
@@ -193,24 +201,29 @@ impl ResourceLimiter for MemoryBudget {
 impl Wasi {
     /// Clocks and random numbers work; no files, no environment, no arguments, no
     /// network. What is denied by default is denied again: defaults change.
-    fn new(journal: &Journal) -> Wasi {
-        let ctx = WasiCtx::builder()
-            .stdout(journal.stream(Stream::Stdout))
+    fn new(journal: &Journal, course: Option<&Course>) -> Wasi {
+        let mut ctx = WasiCtx::builder();
+        ctx.stdout(journal.stream(Stream::Stdout))
             .stderr(journal.stream(Stream::Stderr))
             .max_random_size(RANDOM)
             .allow_tcp(false)
             .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .build();
+            .allow_ip_name_lookup(false);
+        if let Some(course) = course {
+            ctx.wall_clock(course.wall());
+            ctx.secure_random(course.secure()).insecure_random(course.insecure());
+        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Wasi { ctx, table }
+        Wasi { ctx: ctx.build(), table }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.journal)));
+        let wasi = self
+            .wasi
+            .get_or_insert_with(|| Box::new(Wasi::new(&self.journal, self.course.as_ref())));
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
     }
 }

@@ -100,6 +100,7 @@ fn spec(component: PathBuf) -> manifest::Plugin {
         start: Start::All,
         queue: 16,
         allow_loop: false,
+        deterministic: None,
         limits: Limits {
             cpu: Duration::from_secs(20),
             outputs: 100,

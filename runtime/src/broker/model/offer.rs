@@ -31,7 +31,7 @@ pub struct Offered {
     pub published: Published,
     /// The streams that store it.
     pub streams: Vec<String>,
-    /// How many plugins listen to it over core NATS.
+    /// How many plugins get it, from a stream or over core NATS.
     pub listeners: usize,
 }
 
@@ -95,6 +95,13 @@ impl Broker {
 }
 
 impl Server {
+    /// How many consumers of the streams want messages of this subject.
+    fn readers(&self, streams: &[String], subject: &str) -> usize {
+        let consumers = self.consumers.iter();
+        let consumers = consumers.filter(|((stream, _), _)| streams.contains(stream));
+        consumers.filter(|(_, consumer)| consumer.terms().wants(subject)).count()
+    }
+
     fn take_offer(&mut self, offer: &Offer) -> Result<Offered, PublishError> {
         let Offer { message, id, time_ms, earlier, reply_to } = offer;
         let time_ms = time_ms.unwrap_or_else(|| self.now_ms());
@@ -102,7 +109,7 @@ impl Server {
         let takers = self.streams.iter().filter(|(_, stream)| stream.takes(&message.subject));
         let streams: Vec<String> = takers.map(|(name, _)| name.clone()).collect();
         let event = self.fleeting(message, stamp.clone(), reply_to.as_deref());
-        let listeners = self.fan_out(&event);
+        let listeners = self.fan_out(&event) + self.readers(&streams, &message.subject);
         self.answer_request(message);
         let published = match &message.keep {
             // Whoever names a stream wants it stored.

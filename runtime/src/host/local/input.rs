@@ -33,9 +33,9 @@ pub struct Input {
 /// Who has got an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
-    /// The streams that store it, which plugins read in their own time.
+    /// The streams that take its subject.
     pub streams: Vec<String>,
-    /// How many plugins listen to its subject over core NATS.
+    /// How many plugins get it, from a stream or over core NATS.
     pub listeners: usize,
     /// A stream had an input of this id before, and did not store it again.
     pub is_duplicate: bool,
@@ -64,12 +64,5 @@ impl Input {
             earlier: self.attempt.saturating_sub(1),
             reply_to: self.reply_to.clone(),
         }
-    }
-}
-
-impl Taken {
-    /// Whether a stream or a plugin has it. Nobody hears of it otherwise.
-    pub fn is_heard(&self) -> bool {
-        !self.streams.is_empty() || self.listeners > 0
     }
 }

@@ -55,9 +55,9 @@ pub struct Emitted {
     pub headers: Vec<Header>,
     /// The bytes.
     pub payload: Bytes,
-    /// The message id, which is the event's id for plugins that it feeds; `None`:
-    /// sent over core NATS.
-    pub id: Option<String>,
+    /// The id that it has as an event for the plugins that it feeds: made of those
+    /// of the event, the plugin, and its place among the outputs of the run.
+    pub id: String,
     /// The streams that store it; none: sent over core NATS, or stored by a stream
     /// that the manifest does not describe.
     pub streams: Vec<String>,
@@ -104,8 +104,9 @@ struct Kept {
 pub(super) struct Cause {
     pub(super) event: String,
     pub(super) time_ms: u64,
-    /// Outputs that are still to come.
-    left: usize,
+    /// The output that is published now, counted from 0.
+    pub(super) index: usize,
+    outputs: usize,
 }
 
 /// Room for something that is about to happen.
@@ -157,19 +158,20 @@ impl Record {
     /// The task that runs now is about to publish what it returned for `event`.
     pub(super) fn causes(&self, event: &Event, outputs: usize) {
         let Some(task) = task::try_id().filter(|_| outputs > 0) else { return };
-        let cause = Cause { event: event.id.clone(), time_ms: event.time_ms, left: outputs };
+        let cause = Cause { event: event.id.clone(), time_ms: event.time_ms, index: 0, outputs };
         lock(&self.causes).insert(task, cause);
     }
 
     /// The event for which the task that runs now publishes an output.
     pub(super) fn cause(&self) -> Option<Cause> {
         let (task, mut causes) = (task::try_id()?, lock(&self.causes));
-        let cause = causes.get_mut(&task)?;
-        cause.left = cause.left.saturating_sub(1);
-        match cause.left {
-            0 => causes.remove(&task),
-            _ => Some(cause.clone()),
+        let next = causes.get_mut(&task)?;
+        let cause = next.clone();
+        next.index += 1;
+        if next.index >= next.outputs {
+            causes.remove(&task);
         }
+        Some(cause)
     }
 
     /// The task that runs now publishes no more outputs.

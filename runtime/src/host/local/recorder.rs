@@ -3,11 +3,15 @@
 
 use super::{
     super::provision::ELSEWHERE,
-    record::{Emitted, Record, Told},
+    record::{Cause, Emitted, Record, Told},
 };
-use crate::broker::{
-    Broker, Keep, Message, PublishError, Published, SetupError, Subscription, model,
+use crate::{
+    broker::{Broker, Keep, Message, PublishError, Published, SetupError, Subscription, model},
+    event::{Reply, Request, RequestError},
 };
+
+/// The longest id that tells an event's way, in bytes.
+const MAX_ID: usize = 200;
 
 /// A connection that is listened to.
 #[derive(Clone)]
@@ -32,14 +36,31 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// What the message is called as an event: its way can be read from it, as long
+    /// as that is not too long. In this it differs from a server's.
+    fn id(&self, message: &Message, cause: Option<&Cause>) -> Option<String> {
+        let named = match &message.keep {
+            Keep::Stored { id, .. } => Some(id),
+            Keep::Fleeting => None,
+        };
+        let Some(cause) = cause else { return named.cloned() };
+        // Outputs that are stored may be published again, in another order.
+        let index = named.and_then(|id| id.rsplit_once('.')?.1.parse().ok());
+        let index: usize = index.unwrap_or(cause.index);
+        let id = format!("{}/{}.{index}", cause.event, self.plugin);
+        if id.len() > MAX_ID { named.cloned() } else { Some(id) }
+    }
+}
+
 impl Broker for Recorder {
     type Source = model::Source;
 
     async fn publish(&self, message: &Message) -> Result<Published, PublishError> {
         let room = self.record.room().await;
-        let (id, stream) = match &message.keep {
-            Keep::Stored { id, stream } => (Some(id.clone()), stream.as_deref()),
-            Keep::Fleeting => (None, None),
+        let stream = match &message.keep {
+            Keep::Stored { stream, .. } => stream.as_deref(),
+            Keep::Fleeting => None,
         };
         let letter = self.record.dead_letter(message, stream);
         if letter.is_some() {
@@ -47,8 +68,9 @@ impl Broker for Recorder {
         }
         let cause = self.record.cause();
         let time_ms = cause.as_ref().filter(|_| self.times_from_cause).map(|it| it.time_ms);
+        let id = self.id(message, cause.as_ref());
         let message = message.clone();
-        let offer = model::Offer { message, id: id.clone(), time_ms, earlier: 0, reply_to: None };
+        let offer = model::Offer { message, id, time_ms, earlier: 0, reply_to: None };
         let offered = self.broker.offer(&offer)?;
         // The stream has it from an earlier run.
         if offered.published == Published::Duplicate {
@@ -63,12 +85,16 @@ impl Broker for Recorder {
                 subject: message.subject,
                 headers: message.headers,
                 payload: message.payload,
-                id,
+                id: offer.id.unwrap_or_default(),
                 streams: offered.streams.into_iter().filter(|it| it != ELSEWHERE).collect(),
             }),
         };
         self.record.tell(room, told);
         Ok(offered.published)
+    }
+
+    async fn request(&self, request: &Request) -> Result<Vec<Reply>, RequestError> {
+        Broker::request(&self.broker, request).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<model::Source, SetupError> {

@@ -1,21 +1,31 @@
 //! A plugin of a local host, whose runs are taken down.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tokio::time::Instant;
 
 use super::record::{Record, Run, Told};
 use crate::{
     event::{Event, Output},
     plugin::{CallError, Handler, Plugin, Requests},
+    telemetry::Metrics,
 };
+
+/// After so many runs the samples of histograms are folded: else they pile up, and
+/// by the clock there would be no peace where time is paused.
+const UPKEEP_RUNS: u32 = 4_096;
 
 pub(super) struct Watched {
     plugin: Plugin,
     record: Record,
+    metrics: Metrics,
+    runs: AtomicU32,
 }
 
 impl Watched {
-    pub(super) fn new(plugin: Plugin, record: &Record) -> Watched {
-        Watched { plugin, record: record.clone() }
+    pub(super) fn new(plugin: Plugin, record: &Record, metrics: &Metrics) -> Watched {
+        let (record, metrics) = (record.clone(), metrics.clone());
+        Watched { plugin, record, metrics, runs: AtomicU32::new(0) }
     }
 }
 
@@ -29,6 +39,9 @@ impl Handler for Watched {
         event: &Event,
         requests: Requests,
     ) -> Result<Vec<Output>, CallError> {
+        if self.runs.fetch_add(1, Ordering::Relaxed) % UPKEEP_RUNS == UPKEEP_RUNS - 1 {
+            self.metrics.upkeep();
+        }
         let begun = Instant::now();
         let answer = self.plugin.handle_asking(event, requests).await;
         let took = begun.elapsed();

@@ -69,6 +69,7 @@ fn plugin(raw: raw::Plugin, surroundings: &Surroundings<'_>) -> Plugin {
         start: raw.start.unwrap_or(Start::All),
         queue: number(raw.queue, defaults::QUEUE),
         allow_loop: raw.allow_loop.unwrap_or(false),
+        deterministic: raw.deterministic,
         limits: limits(raw.limits.unwrap_or_default(), timeout),
         config: raw.config.unwrap_or_default(),
     }

@@ -95,6 +95,13 @@ pub struct Plugin {
     /// `allow-loop = true`
     #[schemars(extend("default" = false, "examples" = [true]))]
     pub allow_loop: Option<bool>,
+    /// Whether clocks and random numbers of a run follow from the event alone, so
+    /// that a second run makes the same outputs: the clock stands at the event's
+    /// time, and random numbers are made from its id. Whoever knows the id can
+    /// work them out: not for handlers that make secrets. By default `false`, in
+    /// `pelton test` `true`. `deterministic = true`
+    #[schemars(extend("examples" = [true]))]
+    pub deterministic: Option<bool>,
     /// What happens after a failure that may pass.
     ///
     /// ```toml
@@ -230,6 +237,7 @@ impl Plugin {
             start: table.get("start", value::choice(STARTS)),
             queue: table.get("queue", value::count(1..=1_000_000)),
             allow_loop: table.get("allow-loop", value::flag),
+            deterministic: table.get("deterministic", value::flag),
             retry: table.section("retry", Retry::read),
             breaker: table.get("breaker", flow::breaker),
             limits: table.section("limits", Limits::read),

@@ -273,7 +273,7 @@ fn toml_text(value: &Value) -> String {
 }
 
 fn everything(manifest: &Manifest) -> String {
-    let Manifest { host, nats, admin, dead_letters, streams, plugins, source: _ } = manifest;
+    let Manifest { host, nats, admin, dead_letters, streams, plugins, .. } = manifest;
     format!("{host:?} {nats:?} {admin:?} {dead_letters:?} {streams:?} {plugins:?}")
 }
 
