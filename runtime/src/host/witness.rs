@@ -67,4 +67,8 @@ impl Handler for Witnessed {
         tell(&Seen { plugin, event, outcome: outcome.as_deref(), took });
         outcome
     }
+
+    fn redact(&self, text: &str) -> String {
+        self.plugin.redact(text)
+    }
 }
