@@ -11,6 +11,7 @@ mod capture;
 mod check;
 mod completions;
 mod componentize;
+mod dev;
 mod dlq;
 mod explain;
 mod inspect;
@@ -67,6 +68,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Arguments),
+    Dev(dev::Arguments),
     Reload(reload::Arguments),
     New(new::Arguments),
     Build(build::Arguments),
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Dev(arguments) => dev::run(arguments),
         Verb::Reload(arguments) => reload::run(arguments),
         Verb::New(arguments) => new::run(arguments),
         Verb::Build(arguments) => build::run(arguments),

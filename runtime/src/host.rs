@@ -26,6 +26,7 @@ pub use crate::broker::nats::WhenUnreachable as Unreachable;
 pub use provision::{Finding, Mode, Provision};
 pub use reload::{ReloadError, Reloaded, Reloader};
 use running::{Begin, Bound, Ended, Ground, Part, Running};
+pub use witness::{Seen, Witness};
 
 pub mod local;
 mod observe;
@@ -33,6 +34,7 @@ mod plan;
 mod provision;
 mod reload;
 mod running;
+mod witness;
 
 /// How long the last answers may take to leave, after the drain.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -50,13 +52,15 @@ pub enum StartError {
 }
 
 /// What a start may do beyond what the manifest says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// What to do while no server answers.
     pub unreachable: WhenUnreachable,
     /// Whether durable consumers that differ from the manifest are brought to
     /// it, where that does not cost them their place.
     pub update_consumers: bool,
+    /// Who is told of every run; `None`: nobody.
+    pub witness: Option<Witness>,
 }
 
 /// A host that is ready to take events.
@@ -122,7 +126,7 @@ impl Host {
         });
         let (parts, host) = (parts.collect::<BTreeMap<_, _>>(), &manifest.host);
         let admission = Admission::new(host.max_in_flight, host.max_in_flight_bytes);
-        let ground = Ground { broker, admission, readiness };
+        let ground = Ground { broker, admission, readiness, witness: options.witness };
         let ready = bind_all(&ground, parts, options.update_consumers).await?;
         for name in manifest.plugins.keys() {
             ground.readiness.has(&readable(name));

@@ -53,7 +53,10 @@ impl Sources {
     }
 
     /// All files that are there, in order.
-    pub(super) fn files(&self) -> Result<BTreeSet<PathBuf>, BuildError> {
+    ///
+    /// # Errors
+    /// If a folder cannot be read, or there are too many files.
+    pub fn files(&self) -> Result<BTreeSet<PathBuf>, BuildError> {
         let mut files = BTreeSet::new();
         for part in &self.parts {
             let walk = WalkDir::new(&part.folder).into_iter();

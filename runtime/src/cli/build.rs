@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, check::Source, report, signals};
 
-mod show;
+pub mod show;
 mod table;
 
 /// Make the components of a manifest's plugins, each in its own language
@@ -67,14 +67,21 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     finish(&reports, started.elapsed())
 }
 
-fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let options = Options {
-        offline: arguments.offline,
+/// As many compilers as processors, and colours where somebody looks.
+pub fn options(offline: bool) -> Options {
+    Options {
+        offline,
         colour: show::has_colour(),
-        jobs: arguments.jobs.map_or(cores, usize::from),
+        jobs: thread::available_parallelism().map_or(1, usize::from),
         stop: CancellationToken::new(),
-    };
+    }
+}
+
+fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
+    let mut options = options(arguments.offline);
+    if let Some(jobs) = arguments.jobs {
+        options.jobs = usize::from(jobs);
+    }
     let show = show::Show::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
@@ -118,7 +125,7 @@ fn finish(reports: &[Report], elapsed: Duration) -> anyhow::Result<Exit> {
 }
 
 /// The compiler's own words come through as they are.
-fn tell(plugin: &str, error: &BuildError) {
+pub fn tell(plugin: &str, error: &BuildError) {
     if let BuildError::Refused(refusal) = error {
         report::note(&format!("{}\n", refusal.output.trim_end()));
     }

@@ -94,6 +94,11 @@ impl Source {
         self.complete(look, loaded)
     }
 
+    /// The manifest, of which the components need not be there yet.
+    pub fn read_unbuilt(&self, look: Look) -> Result<Manifest, String> {
+        self.complete(look, Manifest::load_unbuilt(&self.manifest, &Environment::process()))
+    }
+
     fn complete(&self, look: Look, loaded: Result<Manifest, Problems>) -> Result<Manifest, String> {
         let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
         if !self.nats_url.is_empty() {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use pelton::{
     admin::Admin,
-    host::{Host, Options, StartError, Stopped, Unreachable},
+    host::{Host, Options, StartError, Stopped, Unreachable, Witness},
     manifest::Manifest,
     telemetry::{Metrics, Readiness},
 };
@@ -55,11 +55,16 @@ const WAITING_RELOADS: usize = 4;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the daemon begins with.
-struct Beginning {
-    manifest: Manifest,
-    origin: Origin,
-    snapshot: Snapshot,
-    arguments: Arguments,
+pub struct Beginning {
+    pub manifest: Manifest,
+    pub origin: Origin,
+    /// The files that make it reload when they are no longer like this.
+    pub watched: Option<Snapshot>,
+    /// Whether to fail when no server answers.
+    pub no_wait: bool,
+    pub update_consumers: bool,
+    /// Who is told of every run.
+    pub witness: Option<Witness>,
 }
 
 /// Runs the daemon.
@@ -75,16 +80,28 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(daemon(Beginning { manifest, origin, snapshot, arguments }));
+    let beginning = Beginning {
+        manifest,
+        origin,
+        watched: arguments.watch.then_some(snapshot),
+        no_wait: arguments.no_wait,
+        update_consumers: arguments.update_consumers,
+        witness: None,
+    };
+    let exit = runtime.block_on(until_stopped(|stop| serve(beginning, stop)));
     // After a second signal guests may still be running: they are not waited for.
     runtime.shutdown_background();
     exit
 }
 
-async fn daemon(beginning: Beginning) -> anyhow::Result<Exit> {
+/// Does `work` until it ends or a signal asks for a stop; a second one does not
+/// wait for its end.
+pub async fn until_stopped<F: Future<Output = anyhow::Result<Exit>>>(
+    work: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<Exit> {
     let mut signals = signals::Stop::listen()?;
     let stop = CancellationToken::new();
-    let mut work = Box::pin(serve(beginning, stop.clone()));
+    let mut work = Box::pin(work(stop.clone()));
     tokio::select! {
         exit = &mut work => return exit,
         signal = signals.next() => tracing::info!(signal, "draining; a second signal stops at once"),
@@ -100,12 +117,12 @@ async fn daemon(beginning: Beginning) -> anyhow::Result<Exit> {
 }
 
 /// Starts everything, runs until `stop`, ends everything.
-async fn serve(beginning: Beginning, stop: CancellationToken) -> anyhow::Result<Exit> {
-    let Beginning { manifest, origin, snapshot, arguments } = beginning;
+pub async fn serve(beginning: Beginning, stop: CancellationToken) -> anyhow::Result<Exit> {
+    let Beginning { manifest, origin, watched, no_wait, update_consumers, witness } = beginning;
     let (metrics, readiness) = (Metrics::new(), Readiness::default());
     readiness.lacks("host", "starting");
     let (reloads, requests) = mpsc::channel(WAITING_RELOADS);
-    let watch = arguments.watch.then(|| Watch::start(snapshot));
+    let watch = watched.map(Watch::start);
     let triggers = Triggers { hangup: signals::Reload::listen()?, requests, watch };
     let answering = CancellationToken::new();
     let admin = match &manifest.admin {
@@ -118,8 +135,8 @@ async fn serve(beginning: Beginning, stop: CancellationToken) -> anyhow::Result<
         tracing::info!(address = %admin.address(), "serving /metrics, /livez and /readyz");
         tokio::spawn(admin.serve(answering.clone()))
     });
-    let unreachable = if arguments.no_wait { Unreachable::Fail } else { Unreachable::Wait };
-    let options = Options { unreachable, update_consumers: arguments.update_consumers };
+    let unreachable = if no_wait { Unreachable::Fail } else { Unreachable::Wait };
+    let options = Options { unreachable, update_consumers, witness };
     let starting = Host::start(manifest.clone(), options, metrics, readiness);
     let exit = handle((manifest, origin), Box::pin(starting), triggers, stop).await;
     answering.cancel();

@@ -82,7 +82,7 @@ impl Snapshot {
     }
 
     /// The same files as they are now.
-    fn again(&self) -> Snapshot {
+    pub fn again(&self) -> Snapshot {
         Snapshot(self.0.iter().map(|(file, _)| Snapshot::look(file.clone())).collect())
     }
 

@@ -15,7 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     broker::{self, Broker as _, SetupError, Subscription, nats::Broker},
     dispatch::{Admission, Dispatcher, Drained, Plan, Sources},
-    host::{observe::Observed, plan},
+    host::{
+        observe::Observed,
+        plan,
+        witness::{Witness, Witnessed},
+    },
     manifest,
     plugin::Plugin,
     telemetry::{PluginMetrics, Readiness},
@@ -48,6 +52,7 @@ pub(super) struct Ground {
     pub(super) broker: Broker,
     pub(super) admission: Admission,
     pub(super) readiness: Readiness,
+    pub(super) witness: Option<Witness>,
 }
 
 /// A plugin that was started.
@@ -245,9 +250,10 @@ impl Life {
     }
 
     async fn run(&self, part: &Part, source: Bound) -> Drained {
-        let Ground { broker, admission, .. } = self.ground.clone();
-        let (plugin, plan) = (Arc::clone(&part.plugin), part.plan.clone());
-        let dispatcher = Dispatcher::new(broker, plugin, plan, admission, part.metrics.clone());
+        let Ground { broker, admission, witness, .. } = self.ground.clone();
+        let handler = Witnessed { plugin: Arc::clone(&part.plugin), witness };
+        let plan = part.plan.clone();
+        let dispatcher = Dispatcher::new(broker, handler, plan, admission, part.metrics.clone());
         dispatcher.run(source, self.stop.clone()).await
     }
 }
