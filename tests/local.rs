@@ -226,26 +226,25 @@ async fn what_is_handed_on_holds_the_plugins_back_and_nothing_is_kept() {
     local.stop().await.unwrap();
 }
 
+/// Runs one host after the other, on a runtime of its own.
+fn run_twenty(loaded: &Loaded) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        for n in 0..20 {
+            let local = loaded.start(Options::default()).await.unwrap();
+            local.publish(&Input::new("in.x", n.to_string())).unwrap();
+            local.idle().await;
+            assert_eq!(said(&local)[0].2, n.to_string());
+        }
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_of_one_manifest_run_beside_each_other() {
     let text = format!("{STREAMS}{}", plugin("p", "echo", ("in.>", "out.>"), "stream = \"IN\""));
     let loaded = Loaded::load(&manifest(&text)).await.unwrap();
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let loaded = loaded.clone();
-            std::thread::spawn(move || {
-                let mut runtime = tokio::runtime::Builder::new_current_thread();
-                let runtime = runtime.enable_all().start_paused(true).build().unwrap();
-                runtime.block_on(async {
-                    for n in 0..20 {
-                        let local = loaded.start(Options::default()).await.unwrap();
-                        local.publish(&Input::new("in.x", n.to_string())).unwrap();
-                        local.idle().await;
-                        assert_eq!(said(&local)[0].2, n.to_string());
-                    }
-                });
-            })
-        })
-        .collect();
+    let start = |loaded: Loaded| std::thread::spawn(move || run_twenty(&loaded));
+    let threads: Vec<_> = (0..4).map(|_| start(loaded.clone())).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }

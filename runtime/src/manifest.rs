@@ -26,7 +26,7 @@ pub(crate) mod suggest;
 pub(crate) mod value;
 
 pub use build::{Build, Command, Language, files_with};
-pub use check::{Surroundings, Unusable};
+pub use check::{CheckComponent, Surroundings, Unusable};
 pub use environment::Environment;
 pub use glimpse::Glimpse;
 pub use grants::{Folder, Grants, Http, Variable};

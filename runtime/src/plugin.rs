@@ -41,7 +41,7 @@ use self::{
     instance::{Idle, Instance},
     journal::Journal,
     messages::{Messages, SendLimits},
-    state::{CpuBudget, MemoryBudget, State},
+    state::{Beginning, CpuBudget, MemoryBudget, State},
 };
 pub use self::{
     component::{Access, LoadError, check_component},
@@ -209,15 +209,16 @@ impl Plugin {
 
     fn fresh(&self) -> Instance {
         let run = &self.limits.run;
-        let state = State::new(
-            MemoryBudget::new(self.limits.memory),
-            CpuBudget::new(run.cpu),
-            Journal::new(Arc::clone(&self.name), Arc::clone(&self.grants), run, self.log.clone()),
-            Arc::clone(&self.config),
-            Arc::clone(&self.grants),
-            Messages::new(self.limits.sending()),
-            self.determinism.map(|it| Course::new(Arc::clone(&self.name), it)),
-        );
+        let (name, grants) = (Arc::clone(&self.name), Arc::clone(&self.grants));
+        let state = State::new(Beginning {
+            memory: MemoryBudget::new(self.limits.memory),
+            cpu: CpuBudget::new(run.cpu),
+            journal: Journal::new(name, Arc::clone(&grants), run, self.log.clone()),
+            config: Arc::clone(&self.config),
+            grants,
+            messages: Messages::new(self.limits.sending()),
+            course: self.determinism.map(|it| Course::new(Arc::clone(&self.name), it)),
+        });
         Instance::new(&self.engine.shared.wasm, state, self.limits.fuel())
     }
 

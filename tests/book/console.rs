@@ -25,9 +25,6 @@ const OTHERS: [&str; 16] = [
     "npm",
 ];
 
-/// Verbs that the book describes before they are there.
-const NOT_YET: [&str; 3] = ["dev", "test", "capture"];
-
 /// The commands of a block: lines after `$ `, continued by a backslash.
 fn commands(block: &Block) -> Vec<String> {
     let text = block.text.replace("\\\n", " ");
@@ -87,20 +84,9 @@ fn check(place: &str, words: &[String]) {
 /// Help is printed only after all that stands before it has been understood.
 fn check_ours(place: &str, arguments: &[String]) {
     let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    if arguments.first().is_some_and(|verb| NOT_YET.contains(verb)) {
-        return;
-    }
     arguments.push("--help");
     let finished = verb(Path::new("/"), &arguments);
     assert_eq!(finished.status.code(), Some(0), "{place}: {arguments:?}: {}", finished.stderr);
-}
-
-#[test]
-fn a_verb_that_is_there_is_checked() {
-    for name in NOT_YET {
-        let finished = verb(Path::new("/"), &[name, "--help"]);
-        assert_ne!(finished.status.code(), Some(0), "`{name}` is there: take it from NOT_YET");
-    }
 }
 
 #[test]

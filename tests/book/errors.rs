@@ -1,10 +1,6 @@
 //! The codes: each has a page, each page a code, and each is used.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use pelton::explain::{self, PAGES};
 
@@ -109,7 +105,7 @@ fn sources() -> Vec<String> {
     texts
 }
 
-fn is_left_out(path: &PathBuf) -> bool {
+fn is_left_out(path: &Path) -> bool {
     let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
     parts.iter().any(|part| ["tests", "tests.rs", "explain", "explain.rs"].contains(part))
 }
@@ -124,7 +120,7 @@ fn codes(source: &str) -> Vec<String> {
     let mut codes = Vec::new();
     for place in PLACES {
         let rests = source.split(place).skip(1).map(str::trim_start);
-        codes.extend(rests.filter_map(|rest| quoted(rest)));
+        codes.extend(rests.filter_map(quoted));
     }
     // Functions that answer with codes.
     for name in ["fn code(", "fn class("] {

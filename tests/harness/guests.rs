@@ -32,7 +32,7 @@ pub fn guest(name: &str) -> PathBuf {
 /// uses, to where its manifest looks for them. What has not changed is not built.
 pub fn build_example(folder: &Path) {
     let manifest = Manifest::load_unbuilt(&folder.join("pelton.toml"), &Environment::process());
-    let manifest = manifest.unwrap_or_else(|problems| panic!("{}: {problems:?}", folder.display()));
+    let manifest = manifest.expect("the manifest of an example has no mistakes");
     let language = |name: &str| manifest.builds.get(name).and_then(|build| build.language);
     let is_rust = |name: &String| matches!(language(name), Some(Language::Rust) | None);
     let (rust, others): (Vec<_>, Vec<_>) = manifest.plugins.keys().partition(|name| is_rust(name));

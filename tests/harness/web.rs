@@ -178,52 +178,59 @@ async fn chunked(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) ->
     }
 }
 
+/// Answers as the path says: badly, unless it is none of those named here.
 async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Value) -> Option<()> {
-    let path = request["path"].as_str().unwrap();
-    match path {
-        "/silent" => gone(stream).await,
-        "/stalled" => {
-            send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun").await?;
-            gone(stream).await
-        }
-        "/endless" => {
-            send(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
-            let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-            loop {
-                send(stream, &chunk).await?;
-            }
-        }
-        "/announced" => {
-            send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nx").await?;
-            gone(stream).await
-        }
-        "/head" => {
-            let head = format!("HTTP/1.1 200 OK\r\nLong: {}\r\n", "x".repeat(200_000));
-            send(stream, &head).await?;
-            gone(stream).await
-        }
+    let long_head = format!("HTTP/1.1 200 OK\r\nLong: {}\r\n", "x".repeat(200_000));
+    let (begun, ends) = match request["path"].as_str().unwrap() {
+        "/silent" => ("", End::Waits),
+        "/stalled" => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun", End::Waits),
+        "/endless" => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", End::NeverStops),
+        "/announced" => ("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nx", End::Waits),
+        "/head" => (&*long_head, End::Waits),
         "/redirect" => {
-            send(stream, "HTTP/1.1 302 Found\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n").await
+            ("HTTP/1.1 302 Found\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n", End::IsWhole)
         }
-        "/nonsense" => {
-            send(stream, "SSH-2.0-OpenSSH\r\n\r\n").await?;
-            gone(stream).await
-        }
-        "/cut" => {
-            send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun").await?;
-            None
-        }
-        path => {
-            if path == "/slow" {
-                // Long enough for requests to be seen beside each other.
-                sleep(Duration::from_millis(30)).await;
+        "/nonsense" => ("SSH-2.0-OpenSSH\r\n\r\n", End::Waits),
+        "/cut" => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun", End::HangsUp),
+        path => return echo(stream, path, request).await,
+    };
+    send(stream, begun).await?;
+    ends.follow(stream).await
+}
+
+/// What comes after the beginning of an answer.
+enum End {
+    IsWhole,
+    Waits,
+    HangsUp,
+    NeverStops,
+}
+
+impl End {
+    async fn follow(self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<()> {
+        match self {
+            End::IsWhole => Some(()),
+            End::Waits => gone(stream).await,
+            End::HangsUp => None,
+            End::NeverStops => {
+                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+                loop {
+                    send(stream, &chunk).await?;
+                }
             }
-            let body = request.to_string();
-            let length = body.len();
-            send(stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"))
-                .await
         }
     }
+}
+
+/// The request as JSON.
+async fn echo(stream: &mut (impl AsyncWrite + Unpin), path: &str, request: &Value) -> Option<()> {
+    if path == "/slow" {
+        // Long enough for requests to be seen beside each other.
+        sleep(Duration::from_millis(30)).await;
+    }
+    let body = request.to_string();
+    let length = body.len();
+    send(stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) -> Option<()> {

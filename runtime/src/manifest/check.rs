@@ -40,10 +40,13 @@ pub struct Surroundings<'a> {
     /// Where secrets may be.
     pub environment: &'a Environment,
     /// Says what is wrong with a component.
-    pub check_component: &'a dyn Fn(&Path) -> Result<(), Unusable>,
+    pub check_component: CheckComponent<'a>,
     /// Whether a component that is not there is a problem.
     pub needs_components: bool,
 }
+
+/// Says what is wrong with the component at a path.
+pub type CheckComponent<'a> = &'a dyn Fn(&Path) -> Result<(), Unusable>;
 
 /// Why a component cannot be a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

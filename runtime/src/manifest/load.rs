@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Manifest, Problem, Problems,
-    check::{self, Surroundings, Unusable, server_url},
+    check::{self, CheckComponent, Surroundings, Unusable, server_url},
     environment::Environment,
     raw,
     reader::{self, Report},
@@ -49,7 +49,7 @@ impl Manifest {
     fn load_with(
         path: &Path,
         environment: &Environment,
-        (check_component, needs_components): (&dyn Fn(&Path) -> Result<(), Unusable>, bool),
+        (check_component, needs_components): (CheckComponent<'_>, bool),
     ) -> Result<Manifest, Problems> {
         let path = file(path);
         let name = path.display().to_string();

@@ -351,32 +351,6 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
         ("since", "2024-01-01"),
         ("rates", r#"{"EUR":1.0,"USD":[1,"x"]}"#),
     ];
-    let env = [
-        ("MODE", Variable::Plain("live".to_owned())),
-        ("PORT", Variable::Plain("8080".to_owned())),
-        ("TOKEN", Variable::Secret(Secret::new("hunter2".to_owned()))),
-    ];
-    let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-    let about = fs::metadata(base().join("files")).unwrap();
-    let folder = |guest: &str, read_only| Folder {
-        guest: guest.to_owned(),
-        host: base().join("files"),
-        read_only,
-        identity: (about.dev(), about.ino()),
-    };
-    let origin = |secure, host: &str, port| Origin { secure, host: Server::of(host), port };
-    let http = Http {
-        origins: vec![origin(true, "api.example.com", 443), origin(false, "127.0.0.1", 8080)],
-        connect_timeout: Duration::from_secs(1),
-        timeout: Duration::from_secs(10),
-        header_bytes: 16 << 10,
-        request_bytes: 1 << 20,
-        response_bytes: 2 << 20,
-        requests: 4,
-        concurrency: 32,
-        idempotency_key: false,
-    };
-    let dirs = vec![folder("/data", true), folder("/out", false)];
     let price = Plugin {
         component: base().join("files/price"),
         stream: Some("ORDERS".to_owned()),
@@ -422,10 +396,41 @@ fn a_full_manifest_sets_everything_of_a_plugin() {
             log_bytes: 16 << 10,
         },
         config: config.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        grants: Grants { env, dirs, http: Some(http) },
+        grants: full_grants(),
     };
     assert_eq!(manifest.plugins["price"], price);
     assert_eq!(manifest.plugins["tick"].queue, 10);
+}
+
+/// What the full manifest grants.
+fn full_grants() -> Grants {
+    let env = [
+        ("MODE", Variable::Plain("live".to_owned())),
+        ("PORT", Variable::Plain("8080".to_owned())),
+        ("TOKEN", Variable::Secret(Secret::new("hunter2".to_owned()))),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value)).into();
+    let about = fs::metadata(base().join("files")).unwrap();
+    let folder = |guest: &str, read_only| Folder {
+        guest: guest.to_owned(),
+        host: base().join("files"),
+        read_only,
+        identity: (about.dev(), about.ino()),
+    };
+    let origin = |secure, host: &str, port| Origin { secure, host: Server::of(host), port };
+    let http = Http {
+        origins: vec![origin(true, "api.example.com", 443), origin(false, "127.0.0.1", 8080)],
+        connect_timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(10),
+        header_bytes: 16 << 10,
+        request_bytes: 1 << 20,
+        response_bytes: 2 << 20,
+        requests: 4,
+        concurrency: 32,
+        idempotency_key: false,
+    };
+    let dirs = vec![folder("/data", true), folder("/out", false)];
+    Grants { env, dirs, http: Some(http) }
 }
 
 #[test]

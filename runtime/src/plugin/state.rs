@@ -74,16 +74,20 @@ pub(super) struct CpuBudget {
 #[error("out of processor time")]
 pub(super) struct CpuExhausted;
 
+/// What a store begins with.
+pub(super) struct Beginning {
+    pub(super) memory: MemoryBudget,
+    pub(super) cpu: CpuBudget,
+    pub(super) journal: Journal,
+    pub(super) config: Arc<BTreeMap<String, String>>,
+    pub(super) grants: Arc<Grants>,
+    pub(super) messages: Messages,
+    pub(super) course: Option<Course>,
+}
+
 impl State {
-    pub(super) fn new(
-        memory: MemoryBudget,
-        cpu: CpuBudget,
-        journal: Journal,
-        config: Arc<BTreeMap<String, String>>,
-        grants: Arc<Grants>,
-        messages: Messages,
-        course: Option<Course>,
-    ) -> State {
+    pub(super) fn new(beginning: Beginning) -> State {
+        let Beginning { memory, cpu, journal, config, grants, messages, course } = beginning;
         State { memory, cpu, journal, config, grants, messages, course, wasi: None }
     }
 

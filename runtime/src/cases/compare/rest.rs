@@ -30,7 +30,7 @@ pub(super) fn failures(expected: Option<&Failure>, came: &[Failed]) -> Vec<Compl
     if came.is_empty() {
         complaint = complaint.with(vec![Difference::came("failure", "none: every run succeeded")]);
     }
-    complaint.differences.extend(came.iter().take(MOST_TOLD).map(|failed| shown(failed)));
+    complaint.differences.extend(came.iter().take(MOST_TOLD).map(shown));
     vec![complaint]
 }
 
