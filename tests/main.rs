@@ -26,6 +26,7 @@ mod core_nats;
 mod dead_letters;
 mod delivery;
 mod determinism;
+mod dev;
 mod examples;
 mod faults;
 mod flow;

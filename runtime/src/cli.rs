@@ -50,6 +50,7 @@ enum Exit {
         Examples:\n  \
         pelton new hello --lang go   make a project to begin with\n  \
         pelton build                 make the components of ./pelton.toml of their sources\n  \
+        pelton dev                   build, run, and follow every save\n  \
         pelton check                 find what is wrong with ./pelton.toml\n  \
         pelton run                   run it, against nats://127.0.0.1:4222 unless it says otherwise\n  \
         pelton pipe < events.jsonl   run it on these events, without a server\n  \
@@ -87,12 +88,13 @@ enum Verb {
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // What `dlq` prints beside its results is its own words.
     let level = match cli.verb {
         // What `dlq` prints beside its results is its own words.
         Verb::Dlq(_) | Verb::Capture(_) => "warn",
         // Failures are what is tested; they are in the results.
         Verb::Test(_) => "error",
+        // Every run is shown; what the host does beside that, when it matters.
+        Verb::Dev(_) => "warn,pelton::guest=info,pelton::cli=info",
         _ => "info",
     };
     if let Err(problem) = logging::start(&cli.logging, level) {

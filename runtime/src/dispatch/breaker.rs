@@ -26,6 +26,17 @@ pub enum Showing {
     Nothing,
 }
 
+/// One run, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// What it showed.
+    pub showing: Showing,
+    /// Whether its event had failed before.
+    pub again: bool,
+    /// How long it took.
+    pub time: Duration,
+}
+
 /// What a breaker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
@@ -68,12 +79,16 @@ struct Window {
     runs: VecDeque<Run>,
     failed: usize,
     slow: usize,
+    /// First attempts.
+    firsts: usize,
+    failed_firsts: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Run {
     failed: bool,
     slow: bool,
+    first: bool,
 }
 
 impl Breaker {
@@ -94,14 +109,9 @@ impl Breaker {
         Some(Permit { turn: self.turn })
     }
 
-    /// Tells what a run showed that took `time`. Whether the breaker moved.
-    pub fn shown(
-        &mut self,
-        permit: Permit,
-        showing: Showing,
-        time: Duration,
-        now: Instant,
-    ) -> bool {
+    /// Tells of a run. Whether the breaker moved.
+    pub fn shown(&mut self, permit: Permit, trial: Trial, now: Instant) -> bool {
+        let Trial { showing, again, time } = trial;
         if permit.turn != self.turn {
             return false;
         }
@@ -111,7 +121,8 @@ impl Breaker {
                 if showing == Showing::Nothing {
                     return false;
                 }
-                window.push(Run { failed: showing == Showing::Fails, slow }, self.settings.window);
+                let run = Run { failed: showing == Showing::Fails, slow, first: !again };
+                window.push(run, self.settings.window);
                 let opens = window.speaks_against(&self.settings);
                 if opens {
                     self.open(now);
@@ -176,18 +187,25 @@ impl Window {
     fn push(&mut self, run: Run, size: usize) {
         self.failed += usize::from(run.failed);
         self.slow += usize::from(run.slow);
+        self.firsts += usize::from(run.first);
+        self.failed_firsts += usize::from(run.first && run.failed);
         self.runs.push_back(run);
         while self.runs.len() > size {
             let Some(gone) = self.runs.pop_front() else { break };
             self.failed -= usize::from(gone.failed);
             self.slow -= usize::from(gone.slow);
+            self.firsts -= usize::from(gone.first);
+            self.failed_firsts -= usize::from(gone.first && gone.failed);
         }
     }
 
+    /// Events that failed before must not speak for all: after a restart they come
+    /// first, and most of them fail again. So new ones have to fail, too.
     fn speaks_against(&self, settings: &manifest::Breaker) -> bool {
         let n = self.runs.len();
+        let new_fail = reaches(self.failed_firsts, self.firsts, settings.failure_ratio);
         n >= settings.minimum
-            && (reaches(self.failed, n, settings.failure_ratio)
+            && (new_fail && reaches(self.failed, n, settings.failure_ratio)
                 || (settings.slow.is_some() && reaches(self.slow, n, settings.slow_ratio)))
     }
 }

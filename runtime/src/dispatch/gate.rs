@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::breaker::{Breaker, Permit, Position, Showing};
+use super::breaker::{Breaker, Permit, Position, Showing, Trial};
 use crate::manifest;
 
 /// What passes one plugin's gate.
@@ -140,13 +140,15 @@ impl Moves<'_> {
 }
 
 impl Pass<'_> {
-    /// Tells what the run showed. The slot stays taken.
-    pub fn tell(&mut self, showing: Showing) {
+    /// Tells what the run showed, and whether its event had failed before. The slot
+    /// stays taken.
+    pub fn tell(&mut self, showing: Showing, again: bool) {
         let (Some(permit), Some(breaker)) = (self.permit.take(), &self.gate.breaker) else {
             return;
         };
         let now = Instant::now();
-        let moved = lock(breaker).shown(permit, showing, now - self.begun, now);
+        let moved =
+            lock(breaker).shown(permit, Trial { showing, again, time: now - self.begun }, now);
         if moved {
             self.gate.show();
             self.gate.moved.notify_waiters();
@@ -157,7 +159,7 @@ impl Pass<'_> {
 /// A run that is cut off shows nothing.
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.tell(Showing::Nothing);
+        self.tell(Showing::Nothing, false);
     }
 }
 

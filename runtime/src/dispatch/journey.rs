@@ -194,6 +194,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         let called = self.call(event).await;
         pass.tell(
             called.as_ref().map_or_else(Failure::showing, |_| super::breaker::Showing::Works),
+            event.attempt > 1,
         );
         let run = self.plan.run(event);
         let redact = |text: &str| self.handler.redact(text);

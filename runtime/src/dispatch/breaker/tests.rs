@@ -19,13 +19,33 @@ fn settings() -> manifest::Breaker {
 fn run(breaker: &mut Breaker, now: Instant, showings: &[Showing]) -> usize {
     let begun = showings.iter().filter_map(|showing| {
         let permit = breaker.permit(now)?;
-        breaker.shown(permit, *showing, Duration::ZERO, now);
+        breaker.shown(permit, trial(*showing, Duration::ZERO), now);
         Some(())
     });
     begun.count()
 }
 
+fn trial(showing: Showing, time: Duration) -> Trial {
+    Trial { showing, again: false, time }
+}
+
 use Showing::{Fails, Nothing, Works};
+
+/// After a restart what failed before comes first: it must not speak for all.
+#[test]
+fn events_that_fail_again_open_nothing_unless_new_ones_fail_too() {
+    let (mut breaker, now) = (Breaker::new(settings()), Instant::now());
+    let again = |breaker: &mut Breaker, showing| {
+        let permit = breaker.permit(now).unwrap();
+        breaker.shown(permit, Trial { showing, again: true, time: Duration::ZERO }, now);
+    };
+    (0..50).for_each(|_| again(&mut breaker, Fails));
+    assert_eq!(run(&mut breaker, now, &[Works, Works]), 2);
+    (0..5).for_each(|_| again(&mut breaker, Fails));
+    assert_eq!(breaker.position(now), Position::Closed);
+    run(&mut breaker, now, &[Fails, Fails]);
+    assert_eq!(breaker.position(now), Position::Open(now + 5 * SECOND));
+}
 
 #[test]
 fn it_opens_when_enough_of_enough_runs_fail() {
@@ -62,7 +82,7 @@ fn slow_runs_open_it_too() {
     let (mut breaker, now) = (Breaker::new(settings()), Instant::now());
     for _ in 0..4 {
         let permit = breaker.permit(now).unwrap();
-        breaker.shown(permit, Works, SECOND, now);
+        breaker.shown(permit, trial(Works, SECOND), now);
     }
     assert!(matches!(breaker.position(now), Position::Open(_)));
 }
@@ -101,6 +121,6 @@ fn a_run_from_before_it_opened_says_nothing_about_now() {
     run(&mut breaker, now, &[Fails; 4]);
     let now = now + 5 * SECOND;
     breaker.permit(now).unwrap();
-    assert!(!breaker.shown(late, Fails, Duration::ZERO, now));
+    assert!(!breaker.shown(late, trial(Fails, Duration::ZERO), now));
     assert_eq!(breaker.position(now), Position::HalfOpen(1));
 }

@@ -17,7 +17,7 @@ fn breaker() -> manifest::Breaker {
 }
 
 async fn fail(gate: &Gate) {
-    gate.enter().await.tell(Showing::Fails);
+    gate.enter().await.tell(Showing::Fails, false);
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +63,7 @@ async fn nothing_begins_while_the_breaker_is_open() {
     assert_eq!(moves.next().await, Position::HalfOpen(1));
     let mut probe = gate.enter().await;
     assert!(timeout(Duration::from_secs(60), gate.enter()).await.is_err(), "a second probe");
-    probe.tell(Showing::Works);
+    probe.tell(Showing::Works, false);
     assert!(gate.enter().now_or_never().is_some());
     assert_eq!(moves.next().await, Position::Closed);
 }
