@@ -47,7 +47,7 @@ pub struct Arguments {
     #[command(flatten)]
     manifest: check::Source,
     /// The nats-server to start if none answers; by default the one on PATH
-    #[arg(long, value_name = "PROGRAM", env = "PELTON_NATS_SERVER")]
+    #[arg(long, value_name = "PROGRAM", env = "PELTON_NATS_SERVER", hide_env_values = true)]
     nats_server: Option<PathBuf>,
     /// Forget what a server that was started here has stored
     #[arg(long)]
