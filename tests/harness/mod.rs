@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 /// How long anything may take before a test fails. Generous: two cores run
 /// several servers, daemons and compilers at once.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The repository.
 pub fn root() -> PathBuf {
