@@ -23,11 +23,10 @@ pub struct Template {
 }
 
 /// All templates; the first is the default. Not every language has all.
-pub const ALL: [Template; 4] = [
+pub const ALL: [Template; 3] = [
     Template { name: "transform", about: "reads an event, changes it, puts out another" },
     Template { name: "router", about: "sends an event on to a subject by what is in it" },
     Template { name: "aggregate", about: "makes a summary of a batch, one sensor in order" },
-    Template { name: "webhook", about: "calls an HTTP API for each event" },
 ];
 
 /// A project that is to be made.

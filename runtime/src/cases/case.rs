@@ -99,6 +99,8 @@ pub struct Overrides {
     pub log_lines: Option<u32>,
     /// See [`manifest::Limits`].
     pub log_bytes: Option<u64>,
+    /// See [`manifest::Limits`].
+    pub requests: Option<u32>,
 }
 
 /// What has to come of a case.
@@ -298,6 +300,7 @@ impl Overrides {
         set(&mut spec.limits.output_bytes, self.output_bytes);
         set(&mut spec.limits.log_lines, self.log_lines);
         set(&mut spec.limits.log_bytes, self.log_bytes);
+        set(&mut spec.limits.requests, self.requests);
     }
 
     /// What holds if `self` is added to, and overrides, `general`.
@@ -314,6 +317,7 @@ impl Overrides {
             output_bytes: self.output_bytes.or(general.output_bytes),
             log_lines: self.log_lines.or(general.log_lines),
             log_bytes: self.log_bytes.or(general.log_bytes),
+            requests: self.requests.or(general.requests),
         }
     }
 
@@ -327,6 +331,7 @@ impl Overrides {
             && self.output_bytes.is_none()
             && self.log_lines.is_none()
             && self.log_bytes.is_none()
+            && self.requests.is_none()
     }
 }
 

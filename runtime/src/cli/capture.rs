@@ -20,7 +20,7 @@ use pelton::{
     subject::Pattern,
 };
 
-use super::{Exit, check, report, signals};
+use super::{Exit, check::Place, report, signals};
 
 /// Make test cases of live events, of those in a stream, or of a dead letter
 ///
@@ -37,18 +37,8 @@ use super::{Exit, check, report, signals};
     pelton capture --stream ORDERS --count 500 --together --output day.test.toml"
 )]
 pub struct Arguments {
-    /// The manifest, or the folder it is in
-    #[arg(long, short, value_name = "PATH", default_value = "pelton.toml")]
-    manifest: PathBuf,
-    /// Servers to connect to, instead of those in the manifest; several are separated by commas
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PELTON_NATS_URL",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    nats_url: Vec<String>,
+    #[command(flatten)]
+    place: Place,
     /// Of this stream; with --subject only what matches it
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
@@ -90,8 +80,7 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 
 /// Captures.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let (path, urls) = (arguments.manifest.clone(), arguments.nats_url.clone());
-    let Some(manifest) = check::Source::load_settings(path, urls) else { return Ok(Exit::Usage) };
+    let Some(manifest) = arguments.place.clone().load() else { return Ok(Exit::Usage) };
     if let Some(plugin) = arguments.plugin.as_ref().filter(|it| !manifest.plugins.contains_key(*it))
     {
         report::error(&anyhow!("the manifest has no plugin `{plugin}`"));
@@ -137,7 +126,7 @@ async fn collect(arguments: &Arguments, manifest: &Manifest) -> anyhow::Result<C
 
 impl Arguments {
     fn file(&self, captured: &Captured) -> PathBuf {
-        let folder = folder_of(&self.manifest);
+        let folder = folder_of(&self.place.manifest);
         self.output.clone().unwrap_or_else(|| folder.join(format!("{}{ENDING}", captured.name)))
     }
 
@@ -175,9 +164,9 @@ impl Arguments {
 
     /// How the test file has to name the manifest; `None`: it need not.
     fn names_manifest(&self, file: &Path) -> Option<String> {
-        let manifest = match self.manifest.is_dir() {
-            true => self.manifest.join("pelton.toml"),
-            false => self.manifest.clone(),
+        let manifest = match self.place.manifest.is_dir() {
+            true => self.place.manifest.join("pelton.toml"),
+            false => self.place.manifest.clone(),
         };
         let beside = fs::canonicalize(folder_of(file)).ok()?.join("pelton.toml");
         let whole = fs::canonicalize(&manifest).ok()?;

@@ -48,6 +48,31 @@ pub struct Source {
     nats_url: Vec<String>,
 }
 
+/// Which manifest, and which servers, for a verb that runs no components and
+/// whose words mean something else.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The manifest, or the folder it is in
+    #[arg(long, short, value_name = "PATH", default_value = "pelton.toml")]
+    pub manifest: PathBuf,
+    /// Servers to connect to, instead of those in the manifest; several are separated by commas
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PELTON_NATS_URL",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    nats_url: Vec<String>,
+}
+
+impl Place {
+    /// The manifest; `None` after its problems have been printed.
+    pub fn load(self) -> Option<Manifest> {
+        Source::load_settings(self.manifest, self.nats_url)
+    }
+}
+
 /// Checks and says what was found.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Some(manifest) = arguments.manifest.load() else {

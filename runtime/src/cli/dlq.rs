@@ -3,8 +3,6 @@
 //! What the verbs do is in `pelton::dead_letters`; here it is asked for and
 //! printed.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use pelton::{
@@ -13,7 +11,7 @@ use pelton::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, check, report, signals};
+use super::{Exit, check::Place, report, signals};
 
 mod choice;
 mod drop;
@@ -57,24 +55,6 @@ enum Verb {
     Import(import::Arguments),
 }
 
-/// Which host's dead letters, and where. A flag, since numbers are what these
-/// verbs are given.
-#[derive(Debug, Args)]
-struct Place {
-    /// The manifest, or the folder it is in; its components need not be there
-    #[arg(long, short, value_name = "PATH", default_value = "pelton.toml")]
-    manifest: PathBuf,
-    /// Servers to connect to, instead of those in the manifest; several are separated by commas
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PELTON_NATS_URL",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    nats_url: Vec<String>,
-}
-
 /// Does what was asked.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -93,7 +73,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 impl Place {
     /// The dead letters; `None` after the manifest's problems have been printed.
     async fn open(self) -> anyhow::Result<Option<DeadLetters>> {
-        let Some(manifest) = check::Source::load_settings(self.manifest, self.nats_url) else {
+        let Some(manifest) = self.load() else {
             return Ok(None);
         };
         let broker = host::connect(&manifest, Unreachable::Fail).await?;

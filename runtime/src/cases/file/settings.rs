@@ -67,6 +67,7 @@ fn limits(table: &mut Table<'_, '_>) -> Overrides {
         output_bytes: limits.output_bytes.map(|size| size.0),
         log_lines: limits.log_lines.map(number),
         log_bytes: limits.log_bytes.map(|size| size.0),
+        requests: limits.requests.map(number),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What is typed into `pelton dev` is published: a subject and a payload a line.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use pelton::{
-    broker::{Broker as _, Keep, Message},
+    broker::{Broker as _, Keep, Message, nats::Broker},
     host::{self, Unreachable},
     manifest::Manifest,
     subject,
@@ -13,6 +15,9 @@ use crate::cli::report;
 
 /// The longest line, in bytes: as much as a server takes.
 const LONGEST: u64 = 1 << 20;
+
+/// How long the end may wait for the server.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 const USAGE: &str = "a line is a subject, a space, and the payload: orders.created {\"id\": 1}";
 
@@ -26,22 +31,33 @@ pub async fn publish(manifest: Manifest) {
 async fn try_publish(manifest: &Manifest) -> anyhow::Result<()> {
     let broker = host::connect(manifest, Unreachable::Wait).await?;
     let mut lines = BufReader::new(stdin());
+    let mut line = Vec::new();
     loop {
-        let mut line = String::new();
-        let read = (&mut lines).take(LONGEST).read_line(&mut line).await;
-        match read.context("read standard input") {
-            Ok(0) => return Ok(()),
-            Ok(_) if line.trim().is_empty() => continue,
-            Ok(_) => {}
-            Err(error) => return Err(error),
+        line.clear();
+        let read = (&mut lines).take(LONGEST).read_until(b'\n', &mut line).await;
+        if read.context("read standard input")? == 0 {
+            break;
         }
-        match message(&line) {
-            Ok(message) => {
-                broker.publish(&message).await?;
-            }
-            Err(problem) => report::note(&format!("{problem}\n")),
+        if let Err(problem) = publish_line(&broker, &line).await {
+            report::note(&format!("{problem}\n"));
         }
     }
+    // What was typed last is on its way still.
+    broker.close(LAST_ANSWERS).await?;
+    Ok(())
+}
+
+/// A line that cannot be published is told, and the next one is read.
+async fn publish_line(broker: &Broker, line: &[u8]) -> Result<(), String> {
+    if line.len() as u64 >= LONGEST {
+        return Err(format!("a line of more than {LONGEST} bytes is not published as one"));
+    }
+    let line = std::str::from_utf8(line).map_err(|_| "the line is no text".to_owned())?;
+    if line.trim().is_empty() {
+        return Ok(());
+    }
+    let message = message(line)?;
+    broker.publish(&message).await.map(drop).map_err(|error| error.to_string())
 }
 
 fn message(line: &str) -> Result<Message, String> {
