@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::harness::{
@@ -162,4 +163,39 @@ async fn acknowledgements_that_are_lost_cost_a_run_and_no_duplicate() {
     assert_eq!(caught, (dropped * FAN) as f64, "{dropped} dropped");
     assert_eq!(line.daemon.metric(DONE).await, (line.events + dropped) as f64);
     line.print("one acknowledgement in 20 lost").await;
+}
+
+/// What the server still hands to a replica that is cut off costs attempts, but
+/// too few to take the event for one that ends the process.
+#[tokio::test]
+async fn a_replica_that_is_cut_off_without_a_word_costs_no_event() {
+    let server = Server::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let plugin = crate::harness::plugin_table("subject", "split", "in.>", "");
+    let project = Project::with_plugins(&plugin)
+        .edited("timeout = \"1s\"", "timeout = \"500ms\"")
+        .edited("ack-wait = \"3s\"", "ack-wait = \"1s\"");
+    server.stream("IN", &["in.>"]).await;
+    let first = project.run_at(&proxy.url()).await;
+    let stream = server.jetstream().await.get_stream("IN").await.unwrap();
+    let asked = async || {
+        let info = stream.get_consumer::<pull::Config>("pelton-subject").await.unwrap();
+        let info = info.cached_info();
+        (info.num_waiting, info.delivered.consumer_sequence)
+    };
+    eventually("the replica asks for events", async || (asked().await.0 > 0).then_some(())).await;
+
+    proxy.set(Network::Blackhole);
+    server.publish_all(events(0..1, FAN)).await;
+    let deliveries = eventually("its requests end", async || {
+        let (waiting, deliveries) = asked().await;
+        (waiting == 0).then_some(deliveries)
+    })
+    .await;
+    let second = project.run(&server).await;
+
+    Account::of(&server, 1, FAN).await.assert_all_done();
+    assert_eq!(first.metric("pelton_events_received_total{plugin=\"subject\"}").await, 0.0);
+    assert_eq!(second.metric(DONE).await, 1.0);
+    println!("{deliveries} deliveries went to the replica that was cut off");
 }

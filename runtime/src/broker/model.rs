@@ -52,6 +52,7 @@ mod lease;
 mod offer;
 mod replays;
 mod server;
+mod serving;
 mod source;
 mod stream;
 mod trouble;

@@ -1,6 +1,6 @@
 //! One hand-over of the model, and its answer.
 
-use super::{Broker, consumer::Answer, fleeting::InHand, server::Grant, wire::Key, wire::Place};
+use super::{Broker, consumer::Answer, fleeting::InHand, serving::Grant, wire::Key, wire::Place};
 use crate::{
     broker::{self, Keep, Message, Note, SettleError},
     event::{Disposition, Event, Header},

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Broker, Delivery, delivery::Held, fleeting::InHand, server::Served, wire::Line};
+use super::{Broker, Delivery, delivery::Held, fleeting::InHand, serving::Served, wire::Line};
 use crate::{
     broker::{self, queue},
     event::Event,

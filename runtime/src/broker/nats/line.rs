@@ -16,14 +16,13 @@ use super::{
 };
 use crate::{broker::SetupError, manifest::Retention};
 
-/// How long the server keeps a request that it cannot fill.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// The same for a source that is the only one: whoever takes over from one that
-/// is cut off gets nothing of what the server still hands out to that one.
-const EXPIRES_OF_ONE: Duration = Duration::from_secs(4);
+/// How long the server keeps a request that it cannot fill. Short, because it also
+/// fills those of a replica that is cut off without a word: each such delivery
+/// costs the event an attempt and an `ack-wait`, and whoever takes over an ordered
+/// plugin has to wait for the last of them.
+const EXPIRES: Duration = Duration::from_secs(4);
 /// How often the server shows that it is there. At most half of [`EXPIRES`].
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
-const HEARTBEAT_OF_ONE: Duration = Duration::from_secs(2);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// One inbox, and what was true when it was opened.
 pub(super) struct Line {
@@ -93,18 +92,14 @@ pub(super) async fn ask(
     broker: &Broker,
     durable: &Durable,
     inbox: &str,
-    (n, is_only_one): (usize, bool),
+    n: usize,
 ) -> Result<(), String> {
     yield_now().await;
-    let (expires, heartbeat) = match is_only_one {
-        true => (EXPIRES_OF_ONE, HEARTBEAT_OF_ONE),
-        false => (EXPIRES, HEARTBEAT),
-    };
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", durable.stream, durable.name);
     let request = json!({
         "batch": n,
-        "expires": u64::try_from(expires.as_nanos()).unwrap_or(u64::MAX),
-        "idle_heartbeat": u64::try_from(heartbeat.as_nanos()).unwrap_or(u64::MAX),
+        "expires": u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX),
+        "idle_heartbeat": u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
     });
     let request = request.to_string().into();
     let client = broker.inner.client();

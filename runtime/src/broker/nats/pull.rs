@@ -40,7 +40,7 @@ use crate::{broker::SetupError, manifest::Ack};
 mod gathering;
 mod leaving;
 
-/// Silence after which the requests are taken for lost: two heartbeats and some.
+/// Silence after which the requests are taken for lost: a few heartbeats.
 const SILENCE: Duration = Duration::from_secs(11);
 /// How long a stop waits for what was asked for, when nothing comes, and in all.
 /// What the server takes out for a request that then ends counts as a delivery.
@@ -285,12 +285,11 @@ impl Pull {
 
     async fn step(&mut self) -> Step {
         let (wanted, wake_at) = (self.wanted(), self.wake_at());
-        let is_only_one = self.exclusive.is_some();
         let Pull { broker, durable, line, state, watch, .. } = self;
         let Line { inbox, subscriber, .. } = line;
         tokio::select! {
             biased;
-            sent = line::ask(broker, durable, inbox, (wanted, is_only_one)), if wanted > 0 => {
+            sent = line::ask(broker, durable, inbox, wanted), if wanted > 0 => {
                 Step::Asked(wanted, sent)
             }
             message = subscriber.next() => Step::Came(message),
