@@ -42,12 +42,12 @@ test: tools
 
 bench: tools
 	cargo build --release --bin pelton --example bench
-	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
+	$(GUESTS) tests/guests target/components/tests/guests
 	@$(RELEASE)/examples/bench
 
 chaos: tools
 	cargo build --release --bin pelton --example chaos
-	$(GUESTS) tests/guests $(TARGET)/components/tests/guests
+	$(GUESTS) tests/guests target/components/tests/guests
 	@$(RELEASE)/examples/chaos $(if $(EVENTS),--events $(EVENTS)) $(if $(HOST_KILLS),--host-kills $(HOST_KILLS)) \
 		$(if $(SERVER_KILLS),--server-kills $(SERVER_KILLS)) $(if $(SEED),--seed $(SEED))
 
