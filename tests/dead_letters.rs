@@ -604,6 +604,35 @@ async fn headers_that_cannot_be_read_are_shown_and_not_replayed() {
     drop(daemon);
 }
 
+/// A stream stores 64 KiB of headers; the facts of a letter come on top.
+#[tokio::test]
+async fn headers_that_leave_no_room_for_facts_stay_in_the_source() {
+    let mended = Mended::new("reject").await;
+    let Mended { server, project } = &mended;
+    let unreadable = [b"NATS/1.0\r\nBad name: ".as_slice(), &[0xff; 25_000], b"\r\n\r\n"].concat();
+    let readable = format!("NATS/1.0\r\nBig: {}\r\n\r\n", "b".repeat(64_800));
+    let daemon = project.run(server).await;
+    server.publish_raw("in.bad", &unreadable, "odd").await;
+    server.publish_raw("in.big", readable.as_bytes(), "reject").await;
+    dead_letters(server, 2).await;
+    server.settled("IN", "pelton-subject").await;
+    let number =
+        |reason: &str| list(project, server, &["--reason", reason])[0]["number"].to_string();
+    let (bad, big) = (number("decode"), number("reject"));
+
+    let shown = done(project, server, &["show", &bad]).stdout;
+    assert!(shown.contains("  Bad name: ") && shown.contains("odd"), "{shown}");
+    let shown = done(project, server, &["show", &big]).stdout;
+    assert!(shown.contains("Big: bbb") && shown.contains("reject"), "{shown}");
+    mended.exchange("reject", "noop");
+    drop(daemon);
+    let _daemon = project.run(server).await;
+    let replayed = mended.replay(&["--all", "--yes"]);
+    assert!(replayed.stderr.contains("headers could not be read"), "{replayed:?}");
+    assert!(replayed.stderr.contains("1 dead letter replayed, all done"), "{replayed:?}");
+    assert_eq!(list(project, server, &[])[0]["number"].to_string(), bad);
+}
+
 #[tokio::test]
 async fn a_message_that_breaks_the_client_does_not_end_the_list() {
     let server = Server::start().await;

@@ -29,6 +29,35 @@ async fn event_goes_through_a_handler_with_its_headers() {
     assert_eq!(daemon.metric("pelton_events_done_total{plugin=\"subject\"}").await, 1.0);
 }
 
+/// Old servers take the name of a header for missing if they find it elsewhere
+/// first; then nothing would be deduplicated.
+#[tokio::test]
+async fn headers_that_hide_the_id_from_an_old_server_cause_no_duplicate() {
+    const EVENTS: u64 = 40;
+    let server = Server::oldest().await;
+    let project = Project::with_guest("echo", "");
+    let mut daemon = project.run(&server).await;
+    let jetstream = server.jetstream().await;
+    for n in 0..EVENTS {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("X-Nats-Msg-Id", "x");
+        headers.insert("Note", "there is no Nats-Msg-Id: here");
+        let stored = jetstream.publish_with_headers(format!("in.{n}"), headers, "e".into());
+        stored.await.unwrap().await.unwrap();
+    }
+    server.settled("IN", "pelton-subject").await;
+    daemon.stop().await;
+
+    // All of them run again.
+    let stream = jetstream.get_stream("IN").await.unwrap();
+    stream.delete_consumer("pelton-subject").await.unwrap();
+    let daemon = project.run(&server).await;
+    server.settled("IN", "pelton-subject").await;
+
+    assert_eq!(daemon.metric("pelton_events_done_total{plugin=\"subject\"}").await, EVENTS as f64);
+    assert_eq!(server.count("OUT").await, EVENTS);
+}
+
 #[tokio::test]
 async fn every_plugin_sees_every_event_of_its_subjects() {
     let server = Server::start().await;

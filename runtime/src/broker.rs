@@ -20,6 +20,10 @@ mod queue;
 
 pub use queue::Capacity;
 
+/// The most bytes of headers that a stream stores with one message, the version
+/// line included. Source: nats-server, `JSStreamHeaderExceedsMaximumErr`, 10097.
+pub const MAX_STORED_HEADERS: usize = 65_535;
+
 /// A connection to a broker. Cheap to clone.
 pub trait Broker: Clone + Send + Sync + 'static {
     /// One plugin's deliveries.

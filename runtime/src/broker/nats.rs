@@ -69,6 +69,7 @@ mod stored;
 mod stream;
 mod survey;
 mod suspect;
+mod visible;
 
 /// A connection to NATS. Cheap to clone.
 #[derive(Clone)]

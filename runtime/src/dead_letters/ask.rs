@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{DeadLetters, Entry};
 use crate::{
-    broker::{Keep, Message, PublishError, Published, SetupError},
+    broker::{Keep, MAX_STORED_HEADERS, Message, PublishError, Published, SetupError},
     event::{
         Header,
         letter::{Letter, Wish},
@@ -160,7 +160,11 @@ impl DeadLetters {
             keep: keep.clone(),
         };
         let limit = self.broker.max_payload();
-        (0..=Letter::MAX_EFFORT).map(message).find(|message| size(message) <= limit)
+        let fits = |message: &Message| {
+            let headers = size_of_headers(message) + ADDED;
+            headers <= MAX_STORED_HEADERS && headers + message.payload.len() <= limit
+        };
+        (0..=Letter::MAX_EFFORT).map(message).find(fits)
     }
 
     /// Publishes the event of `entry` to `subject`, and removes the letter.
@@ -237,8 +241,8 @@ fn refuse<T>(reason: String) -> Result<T, Refusal> {
     Err(Refusal(reason))
 }
 
-/// What a message takes of the server's limit.
-fn size(message: &Message) -> usize {
-    let headers = message.headers.iter().map(|header| header.name.len() + header.value.len() + 4);
-    headers.sum::<usize>() + message.payload.len() + ADDED
+/// What they take on the wire: `name: value`, and a line break.
+fn size_of_headers(message: &Message) -> usize {
+    let headers = message.headers.iter();
+    headers.map(|header| header.name.len() + header.value.len() + 4).sum()
 }

@@ -20,6 +20,9 @@ const MAX_BACKTRACE: usize = 4096;
 
 /// The longest subject in a record, in bytes: the longest that servers take.
 const MAX_SUBJECT: usize = 4096;
+/// The most bytes of headers that could not be read in a record whose event is
+/// left in the source stream: enough to see what they are.
+const MAX_MALFORMED: usize = 4096;
 
 /// Where dead letters are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +74,12 @@ impl DeadLetters {
         })
     }
 
-    /// The record without the payload, which is still in the source stream.
+    /// The record without payload and headers, which are still in the source stream.
     fn reference(&self, plan: &Plan, event: &Event, failure: &Failure, now_ms: u64) -> Message {
         let mut headers = facts(plan, event, failure, (Detail::Least, now_ms));
+        let unreadable = failure.malformed_headers();
+        let first = |block| <[u8]>::get(block, ..MAX_MALFORMED).unwrap_or(block);
+        headers.extend(unreadable.map(first).map(malformed));
         headers.push(fact("Payload-Left-In-Stream", event.payload.len().to_string()));
         self.message(plan, event, headers, Bytes::new())
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{Keep, Message},
+    broker::{Keep, MAX_STORED_HEADERS, Message},
     event::{Event, Header, Output, RunId},
     subject::{self, Pattern},
 };
@@ -153,9 +153,11 @@ impl Publishing {
         }
     }
 
-    /// Whether server and stream take a message of this size.
+    /// Whether server and stream take a record of this size, and of what a request
+    /// to run its event again adds.
     pub(super) fn takes(&self, message: &Message) -> bool {
-        size(message) <= self.limit(message)
+        let headers = size_of_headers(&message.headers) + 2 * OUR_HEADERS;
+        size(message) <= self.limit(message) && headers <= MAX_STORED_HEADERS
     }
 
     fn limit(&self, message: &Message) -> usize {

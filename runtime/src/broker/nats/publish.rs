@@ -15,7 +15,7 @@ use async_nats::{
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::Broker;
+use super::{Broker, visible::visible};
 use crate::{
     broker::{Keep, Message, PublishError, Published},
     event::Header,
@@ -50,7 +50,7 @@ impl Broker {
                         Err(error) => return Err(refused(&message.subject, error.to_string())),
                     }
                 }
-                self.store(message, headers).await
+                self.store(message, visible(headers, &NATS_MESSAGE_ID)).await
             }
         }
     }
