@@ -604,6 +604,34 @@ async fn headers_that_cannot_be_read_are_shown_and_not_replayed() {
     drop(daemon);
 }
 
+/// Each letter is replayed once, by whichever call comes first.
+#[tokio::test]
+async fn two_replays_at_once_share_the_work() {
+    const LETTERS_N: usize = 400;
+    let mended = Mended::new("reject").await;
+    let Mended { server, project } = &mended;
+    let mut daemon = project.run(server).await;
+    let event = |n: usize| (format!("in.{n}"), b"reject".to_vec());
+    server.publish_all((0..LETTERS_N).map(event)).await;
+    server.settled("IN", "pelton-subject").await;
+    daemon.stop().await;
+    mended.exchange("reject", "echo");
+    let _daemon = project.run(server).await;
+
+    let calls = ["--all", "--all"].map(|all| {
+        let (folder, url) = (project.path().to_owned(), server.url());
+        std::thread::spawn(move || {
+            verb(&folder, &["dlq", "replay", all, "--yes", "--nats-url", &url])
+        })
+    });
+    for call in calls {
+        let replayed = call.join().unwrap();
+        assert_eq!(replayed.status.code(), Some(0), "{replayed:?}");
+    }
+    assert_eq!(server.count(LETTERS).await, 0);
+    assert_eq!(server.count("OUT").await, LETTERS_N as u64, "0 lost, 0 duplicated");
+}
+
 /// A stream stores 64 KiB of headers; the facts of a letter come on top.
 #[tokio::test]
 async fn headers_that_leave_no_room_for_facts_stay_in_the_source() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Project, Server, Stored, eventually, plugin_table};
+use crate::harness::{Daemon, Project, Server, Stored, eventually, plugin_table};
 
 #[tokio::test]
 async fn event_goes_through_a_handler_with_its_headers() {
@@ -265,13 +265,68 @@ async fn outputs_for_a_stream_that_is_gone_are_published_when_it_is_back() {
         (refused >= EVENTS as f64 || settled > 0).then_some(settled)
     })
     .await;
+    not_ready(&daemon, "outputs of plugin subject").await;
     server.stream("OUT", &["out.>"]).await;
 
     server.settled("IN", "pelton-subject").await;
     let out: BTreeSet<_> = server.stored("OUT").await.iter().map(Stored::text).collect();
     assert_eq!(out.len(), EVENTS, "lost: settled before anything was stored: {settled}");
+    ready_again(&daemon).await;
     assert_eq!(server.count("OUT").await as usize, EVENTS);
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn a_plugin_whose_stream_is_gone_is_not_ready_until_it_is_back() {
+    let server = Server::start().await;
+    let project = Project::with_guest("echo", RETRY);
+    let daemon = project.run(&server).await;
+    server.jetstream().await.delete_stream("IN").await.unwrap();
+    not_ready(&daemon, "events of IN for subject").await;
+
+    server.stream("IN", &["in.>"]).await;
+    ready_again(&daemon).await;
+    server.publish("in.x", "again").await;
+    server.settled("IN", "pelton-subject").await;
+    assert_eq!(server.count("OUT").await, 1);
+}
+
+/// Of what the manifest declares; the server keeps nothing over its end.
+#[tokio::test]
+async fn streams_that_a_server_comes_back_without_are_made_again() {
+    let mut server = Server::start().await;
+    let project = Project::with_guest("echo", RETRY)
+        .edited("[streams.IN]", "[streams.IN]\nstorage = \"memory\"")
+        .edited("[streams.OUT]", "[streams.OUT]\nstorage = \"memory\"");
+    let daemon = project.run(&server).await;
+    server.publish("in.x", "before").await;
+    server.settled("IN", "pelton-subject").await;
+    server.restart().await;
+
+    eventually("the streams are there again", async || {
+        let jetstream = server.jetstream().await;
+        let streams = [jetstream.get_stream("IN").await, jetstream.get_stream("OUT").await];
+        streams.iter().all(Result::is_ok).then_some(())
+    })
+    .await;
+    ready_again(&daemon).await;
+    server.publish("in.x", "after").await;
+    server.settled("IN", "pelton-subject").await;
+    assert_eq!(server.stored("OUT").await.iter().map(Stored::text).collect::<Vec<_>>(), ["after"]);
+}
+
+async fn not_ready(daemon: &Daemon, part: &str) {
+    eventually(&format!("it is not ready: {part}"), async || {
+        daemon.get("/readyz").await.filter(|(status, page)| *status == 503 && page.contains(part))
+    })
+    .await;
+}
+
+async fn ready_again(daemon: &Daemon) {
+    eventually("it is ready again", async || {
+        daemon.get("/readyz").await.filter(|(status, _)| *status == 200)
+    })
+    .await;
 }
 
 /// Four attempts with short delays.

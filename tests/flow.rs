@@ -137,6 +137,26 @@ async fn an_open_breaker_stops_the_pulling_of_all_replicas() {
     assert_eq!((after, before.1), (before, 0.0));
 }
 
+/// What took the place of the plugin has shown nothing yet.
+#[tokio::test]
+async fn a_reload_closes_the_breaker_and_says_so() {
+    let server = Server::start().await;
+    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("50s")));
+    let daemon = project.run(&server).await;
+    server.publish_all(failing(20, in_ms(3_600_000))).await;
+    opens(&daemon).await;
+
+    let project = project.edited("timeout = \"1s\"", "timeout = \"900ms\"");
+    let reloaded = daemon.reload(project.path()).await;
+    assert_eq!(reloaded.status.code(), Some(0), "{reloaded:?}");
+    eventually("the breaker is closed, or has opened anew", async || {
+        let is_closed = metric(&daemon, "breaker_state").await == 0.0;
+        let openings = metric(&daemon, "breaker_openings_total").await;
+        (is_closed || openings > 1.0).then_some(())
+    })
+    .await;
+}
+
 /// Where the consumer cannot be paused, this host stops asking all the same.
 #[tokio::test]
 async fn an_open_breaker_stops_the_pulling_from_an_older_server() {

@@ -129,6 +129,8 @@ pub struct Dispatcher<B, H> {
     gate: Gate,
     budget: Budget,
     lanes: Option<Lanes>,
+    /// Events whose outputs have not been stored for a while.
+    stuck: AtomicUsize,
     /// Lanes whose first event waits for its next attempt.
     backing_off: AtomicUsize,
     /// Another one does: there may be room for more keys.
@@ -167,6 +169,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             budget: Budget::new(plan.retry.budget),
             lanes: plan.order.as_ref().map(|(by, _)| Lanes::new(by.clone())),
             backing_off: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(0),
             backs_off: Notify::new(),
             random: Mutex::new(SmallRng::seed_from_u64(plan.seed)),
             plan,
@@ -185,6 +188,8 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         let mut intake = Intake::new(sources, dispatcher.plan.hold());
         let mut in_flight = JoinSet::new();
         let mut breaker = dispatcher.gate.moves();
+        // What an earlier dispatcher of this plugin left there is past.
+        dispatcher.metrics.breaker(BreakerState::Closed, Duration::ZERO);
         loop {
             if dispatcher.wants_more() {
                 intake.allow();

@@ -33,6 +33,7 @@ mod observe;
 mod plan;
 mod provision;
 mod reload;
+mod remake;
 mod running;
 mod witness;
 
@@ -207,12 +208,14 @@ impl System {
         requests: &mut mpsc::Receiver<reload::Request>,
     ) -> anyhow::Result<()> {
         let stop = self.stop.clone();
+        let mut remaker = remake::Remaker::new(self.ground.broker.clone());
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
                 Some(request) = requests.recv() => self.answer(request).await,
+                () = remaker.reconnected() => remaker.make(self.manifest.clone()),
             }
         }
     }

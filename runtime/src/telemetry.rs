@@ -116,6 +116,9 @@ pub struct PluginState {
     /// Whether this replica handles its events: not while another one has an
     /// ordered plugin.
     pub active: bool,
+    /// What it cannot publish for a while now; absent if nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publishing: Option<String>,
 }
 
 /// What a circuit breaker is doing.
@@ -363,6 +366,11 @@ impl PluginMetrics {
         self.update(|state| state.active = active);
     }
 
+    /// Shows what it cannot publish; `None`: nothing any more.
+    pub fn publishing(&self, problem: Option<String>) {
+        self.update(|state| state.publishing = problem);
+    }
+
     /// The plugin is gone from the manifest.
     pub fn gone(&self) {
         self.active.set(0.0);
@@ -376,6 +384,7 @@ impl PluginMetrics {
             breaker: BreakerState::Closed,
             open_until: None,
             active: true,
+            publishing: None,
         }));
     }
 

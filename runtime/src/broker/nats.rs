@@ -91,6 +91,8 @@ struct Inner {
     drops: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     /// Who has the plugins that only one replica may have.
     claims: Mutex<BTreeMap<String, Claim>>,
+    /// Why sources cannot be opened again, by plugin and stream.
+    failing: Mutex<BTreeMap<(String, String), String>>,
     /// Where core NATS is read.
     readers: Readers,
 }
@@ -119,6 +121,7 @@ impl Broker {
             request_timeout: nats.request_timeout,
             drops: Mutex::default(),
             claims: Mutex::default(),
+            failing: Mutex::default(),
             readers: Readers::default(),
         });
         let (nats, name) = (nats.clone(), name.to_owned());
@@ -174,6 +177,26 @@ impl Broker {
     pub fn claim_problem(&self, plugin: &str) -> Option<String> {
         let claims = self.inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.get(plugin).and_then(Claim::problem)
+    }
+
+    /// The plugins that get no events of a stream though the server is there, each
+    /// with the stream and why.
+    pub fn failing_sources(&self) -> Vec<(String, String, String)> {
+        let failing = self.inner.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = failing.iter();
+        problems
+            .map(|((plugin, stream), why)| (plugin.clone(), stream.clone(), why.clone()))
+            .collect()
+    }
+
+    /// Notes why a source cannot be opened again; `None`: it is open, or gone.
+    fn source_fails(&self, durable: &Durable, why: Option<String>) {
+        let mut failing = self.inner.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = (durable.plugin().to_owned(), durable.stream.to_string());
+        match why {
+            Some(why) => _ = failing.insert(source, why),
+            None => _ = failing.remove(&source),
+        }
     }
 
     fn watch_claim(&self, plugin: &str, claim: Option<Claim>) {

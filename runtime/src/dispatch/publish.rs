@@ -3,7 +3,10 @@
 //!
 //! Says what is known of each message; what follows from it is decided above.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::sleep;
@@ -12,11 +15,45 @@ use super::{Dispatcher, Failure};
 use crate::{
     broker::{Broker, Keep, Message, PublishError, Published},
     plugin::Handler,
+    telemetry::PluginMetrics,
 };
 
 /// How long the dispatcher waits before it publishes the same id again, first
 /// and at most.
 const PUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// From this delay on a plugin counts as one that cannot publish.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// An event whose outputs have not been stored for a while.
+struct Stuck<'a> {
+    metrics: &'a PluginMetrics,
+    /// How many there are.
+    all: &'a AtomicUsize,
+}
+
+impl Stuck<'_> {
+    /// `message` is the next that has to be stored.
+    fn on(&self, message: &Message) {
+        let subject = &message.subject;
+        let stream = match &message.keep {
+            Keep::Stored { stream: Some(stream), .. } => format!(" in stream `{stream}`"),
+            Keep::Stored { .. } | Keep::Fleeting => String::new(),
+        };
+        let problem = format!(
+            "a message on `{subject}` is not stored{stream}; it is published again and again, and the log says why"
+        );
+        self.metrics.publishing(Some(problem));
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        if self.all.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.metrics.publishing(None);
+        }
+    }
+}
 
 /// As what a published message counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,15 +125,22 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         tally: Tally,
     ) -> Result<(), Failure> {
         let (mut delay, longest) = PUBLISH_BACKOFF;
+        let mut stuck = None;
         loop {
             unanswered = self.publish(unanswered, tally).await?;
-            if unanswered.is_empty() {
-                return Ok(());
+            let Some(first) = unanswered.first() else { return Ok(()) };
+            if delay >= PATIENCE {
+                stuck.get_or_insert_with(|| self.stuck()).on(first);
             }
             let pause = delay / 2 + self.jitter(delay / 2);
             self.unless_stopped(sleep(pause)).await.ok_or(Failure::Stopped)?;
             delay = (delay * 2).min(longest);
         }
+    }
+
+    fn stuck(&self) -> Stuck<'_> {
+        self.stuck.fetch_add(1, Ordering::Relaxed);
+        Stuck { metrics: &self.metrics, all: &self.stuck }
     }
 
     fn published(&self, published: Published, tally: Tally) {

@@ -58,7 +58,7 @@ pub(super) fn start(
             () = connection(&broker, &metrics, &readiness) => {}
             () = lag(&broker, &plugins) => {}
             () = drops(&broker, &metrics, &plugins) => {}
-            () = claims(&broker, &readiness, &plugins) => {}
+            () = troubles(&broker, &metrics, &readiness, &plugins) => {}
             () = upkeep(&metrics) => {}
         }
         // What was dropped since the last tick, too.
@@ -148,19 +148,31 @@ fn count_drops(broker: &Broker, metrics: &Metrics, plugins: &[Observed]) {
     }
 }
 
-/// An ordered plugin that can neither have its events nor leave them to another
-/// replica is not ready.
-async fn claims(broker: &Broker, readiness: &Readiness, plugins: &watch::Receiver<Vec<Observed>>) {
+/// A plugin that gets no events, can publish none, or as an ordered one can
+/// neither have its events nor leave them to another replica, is not ready.
+async fn troubles(
+    broker: &Broker,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    plugins: &watch::Receiver<Vec<Observed>>,
+) {
     let mut tick = interval(CONNECTION_INTERVAL);
     let mut told = BTreeSet::<String>::new();
     loop {
         tick.tick().await;
         let plugins: Vec<_> = plugins.borrow().iter().map(|it| it.plugin.clone()).collect();
-        let problems = plugins.iter().filter_map(|plugin| {
+        let leases = plugins.iter().filter_map(|plugin| {
             let problem = broker.claim_problem(plugin)?;
             Some((format!("lease of plugin {plugin}"), problem))
         });
-        let problems: BTreeMap<_, _> = problems.collect();
+        let sources = broker.failing_sources().into_iter();
+        let sources = sources.filter(|(plugin, ..)| plugins.contains(plugin));
+        let events =
+            sources.map(|(plugin, stream, why)| (format!("events of {stream} for {plugin}"), why));
+        let outputs = metrics.plugins().into_iter().filter_map(|(plugin, state)| {
+            Some((format!("outputs of plugin {plugin}"), state.publishing?))
+        });
+        let problems: BTreeMap<_, _> = leases.chain(events).chain(outputs).collect();
         told.iter().filter(|part| !problems.contains_key(*part)).for_each(|it| readiness.has(it));
         problems.iter().for_each(|(part, problem)| readiness.lacks(part, problem));
         told = problems.into_keys().collect();

@@ -188,6 +188,7 @@ impl Pull {
 
     /// Gives up what it holds on the server.
     pub(super) async fn close(self) {
+        self.broker.source_fails(&self.durable, None);
         if let Some(exclusive) = self.exclusive {
             exclusive.close().await;
         }

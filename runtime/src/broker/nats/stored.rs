@@ -158,7 +158,11 @@ impl Broker {
         match self.tell::<Deleted>(&verb, &request).await {
             Ok(deleted) => Ok(deleted.success),
             Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error.about(format!("message {sequence} of stream `{stream}`"))),
+            // What another call has removed since has no number of its own here.
+            Err(error) => match self.find(stream, &json!({ "seq": sequence })).await {
+                Ok(None) => Ok(false),
+                _ => Err(error.about(format!("message {sequence} of stream `{stream}`"))),
+            },
         }
     }
 

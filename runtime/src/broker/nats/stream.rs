@@ -121,7 +121,7 @@ impl Broker {
                 code: "stream-missing",
                 what: what(name),
                 problem: format!(
-                    "it does not exist; make it, or let pelton make it: `[streams.{name}]`"
+                    "it does not exist; make it, or let pelton make it: `[streams.{name}]`, at the start, by `pelton reload` and after a reconnect"
                 ),
             }),
             Err(error) => Err(error.about(what(name))),

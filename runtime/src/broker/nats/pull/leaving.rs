@@ -105,6 +105,7 @@ impl Pull {
                 self.suspicion.searched(&findings);
                 self.found.extend(findings.unreadable);
                 self.line = line;
+                self.broker.source_fails(&self.durable, None);
                 if let Some(exclusive) = &mut self.exclusive {
                     let opened = exclusive.opened(&self.line);
                     self.credit.allow(opened.given_up);
@@ -116,6 +117,7 @@ impl Pull {
             }
             Err(error) => {
                 tracing::error!(%error, "no deliveries; trying again");
+                self.broker.source_fails(&self.durable, Some(error.to_string()));
                 self.failures = self.failures.saturating_add(1);
                 self.begin_anew();
             }
