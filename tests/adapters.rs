@@ -13,6 +13,8 @@ use crate::{
     },
 };
 
+mod typescript;
+
 /// One guest for each contract; both do what a script in the payload says.
 const GUESTS: [&str; 2] = ["cloud", "wasi-events"];
 

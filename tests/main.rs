@@ -50,3 +50,4 @@ mod simulation;
 mod simulations;
 mod terminal;
 mod tidy;
+mod webhook;

@@ -11,7 +11,7 @@ use crate::harness::{Daemon, Finished, Server, eventually, language_path, pelton
 
 /// `pelton build` with the toolchains of all languages, and one target folder
 /// for all that cargo builds.
-fn build(folder: &Path, arguments: &[&str]) -> Finished {
+pub fn build(folder: &Path, arguments: &[&str]) -> Finished {
     build_with(folder, arguments, &format!("{}:{}", language_path(), path()))
 }
 
@@ -279,6 +279,7 @@ fn a_project_that_cannot_be_made_leaves_nothing() {
         (&["new", "x", "--lang", "cobol"], "python"),
         (&["new", "x"], "--lang"),
         (&["new", "x", "--lang", "c", "--template", "nothing"], "router"),
+        (&["new", "x", "--lang", "c", "--template", "webhook"], "those who have `webhook`: Rust"),
         (&["new"], "pelton new"),
     ] {
         let finished = verb(folder.path(), arguments);

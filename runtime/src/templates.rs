@@ -10,7 +10,8 @@ use include_dir::{Dir, include_dir};
 
 use crate::{build, manifest::Language, plugin::CONTRACT};
 
-/// `<language>/<template>/…` with `<language>/all` and `shared/…` beside it.
+/// `<language>/<template>/…` with `<language>/all` and `shared/…` beside it; and
+/// `wasi/…`, what a template with a world of its own is given of WASI.
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
 /// What a new project begins with.
@@ -23,10 +24,11 @@ pub struct Template {
 }
 
 /// All templates; the first is the default. Not every language has all.
-pub const ALL: [Template; 3] = [
+pub const ALL: [Template; 4] = [
     Template { name: "transform", about: "reads an event, changes it, puts out another" },
     Template { name: "router", about: "sends an event on to a subject by what is in it" },
     Template { name: "aggregate", about: "makes a summary of a batch, one sensor in order" },
+    Template { name: "webhook", about: "posts each event to an HTTP endpoint" },
 ];
 
 /// A project that is to be made.
@@ -57,7 +59,7 @@ pub enum NewError {
     #[error("`{p}` is there already and not empty: choose another name, or another folder with --path", p = .0.display())]
     Exists(PathBuf),
     /// The language has no such template.
-    #[error("there is no template `{template}` for {language}; it has {known}")]
+    #[error("there is no template `{template}` for {language}; it has {known}{others}")]
     NoTemplate {
         /// The template.
         template: String,
@@ -65,6 +67,8 @@ pub enum NewError {
         language: Language,
         /// Those that it has.
         known: String,
+        /// The languages that have it, as the end of a sentence; empty: none.
+        others: String,
     },
     /// A file could not be written.
     #[error("{what} `{p}`: {source}{remedy}", p = path.display(), remedy = remedy(source))]
@@ -125,9 +129,7 @@ impl Project {
     pub fn make(&self) -> Result<(), NewError> {
         check_name(&self.name, self.language)?;
         if !of(self.language).any(|template| template == self.template) {
-            let known: Vec<_> = of(self.language).map(|template| template.name).collect();
-            let (template, known) = (self.template.name.to_owned(), known.join(", "));
-            return Err(NewError::NoTemplate { template, language: self.language, known });
+            return Err(no_template(self.template, self.language));
         }
         let cannot =
             |what| move |source| NewError::File { what, path: self.folder.clone(), source };
@@ -174,7 +176,7 @@ impl Project {
         for layer in layers.iter().filter_map(|layer| TEMPLATES.get_dir(layer)) {
             self.write_layer(layer, layer.path(), folder)?;
         }
-        put(&folder.join("wit/events.wit"), CONTRACT.as_bytes())?;
+        write_wit(folder)?;
         if self.language == Language::Go {
             build::write_go_package(folder)?;
         }
@@ -215,6 +217,34 @@ impl Project {
             ("{{setup}}", setup(self.language)),
         ];
         words.iter().fold(text.to_owned(), |text, (mark, word)| text.replace(mark, word))
+    }
+}
+
+/// The contract; and what a world of the project's own needs beside it.
+fn write_wit(folder: &Path) -> Result<(), NewError> {
+    if !folder.join("wit/world.wit").exists() {
+        return put(&folder.join("wit/events.wit"), CONTRACT.as_bytes());
+    }
+    let packages = TEMPLATES.get_dir("wasi").into_iter().flat_map(Dir::files);
+    let packages = packages.map(|file| (file.path().file_name(), file.contents()));
+    let contract = (Some("events.wit".as_ref()), CONTRACT.as_bytes());
+    packages.chain([contract]).try_for_each(|(name, text)| {
+        put(&folder.join("wit/deps").join(name.unwrap_or_default()), text)
+    })
+}
+
+fn no_template(template: Template, language: Language) -> NewError {
+    let known: Vec<_> = of(language).map(|template| template.name).collect();
+    let others = Language::ALL.iter().filter(|(_, other)| of(*other).any(|it| it == template));
+    let others: Vec<_> = others.map(|(_, other)| other.to_string()).collect();
+    NewError::NoTemplate {
+        template: template.name.to_owned(),
+        language,
+        known: known.join(", "),
+        others: match others.as_slice() {
+            [] => String::new(),
+            _ => format!("; those who have `{}`: {}", template.name, others.join(", ")),
+        },
     }
 }
 

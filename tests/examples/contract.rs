@@ -69,7 +69,8 @@ fn module(resolve: &Resolve, interface: &Interface) -> String {
         text += &declaration(resolve, declared);
     }
     for function in interface.functions.values() {
-        text += &signature(resolve, function);
+        // What a handler exports may be `async`.
+        text += &signature(resolve, function, interface.name.as_deref() == Some("handler"));
     }
     text
 }
@@ -123,13 +124,16 @@ fn field(resolve: &Resolve, name: &str, kind: &Type) -> String {
     }
 }
 
-fn signature(resolve: &Resolve, function: &Function) -> String {
+fn signature(resolve: &Resolve, function: &Function, awaited: bool) -> String {
     let parameters: Vec<_> = function
         .params
         .iter()
         .map(|it| format!("{}: {}", camel(&it.name, false), typed(resolve, &it.ty)))
         .collect();
-    let result = function.result.map_or("void".to_owned(), |kind| typed(resolve, &kind));
+    let mut result = function.result.map_or("void".to_owned(), |kind| typed(resolve, &kind));
+    if awaited {
+        result += &format!(" | Promise<{result}>");
+    }
     format!("  export function {}({}): {result};\n", function.name, parameters.join(", "))
 }
 

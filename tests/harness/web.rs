@@ -190,6 +190,15 @@ async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Va
         "/redirect" => {
             ("HTTP/1.1 302 Found\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n", End::IsWhole)
         }
+        "/busy" => (
+            "HTTP/1.1 503 Busy\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\nContent-Length: 0\r\n\r\n",
+            End::IsWhole,
+        ),
+        "/limited" => (
+            "HTTP/1.1 429 Slow\r\nRetry-After: 40\r\nContent-Length: 9\r\n\r\nslow down",
+            End::IsWhole,
+        ),
+        "/gone" => ("HTTP/1.1 410 Gone\r\nContent-Length: 9\r\n\r\nmoved out", End::IsWhole),
         "/nonsense" => ("SSH-2.0-OpenSSH\r\n\r\n", End::Waits),
         "/cut" => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun", End::HangsUp),
         path => return echo(stream, path, request).await,

@@ -21,6 +21,10 @@ const GO_RUNTIME: &str = include_str!("../../support/go/runtime.go");
 const GO_TYPES: &str = include_str!("../../support/go/types.go");
 const GO_EXPORT: &str = include_str!("../../support/go/export.go");
 const GO_FACADE: &str = include_str!("../../support/go/pelton.go");
+/// For handlers that send requests: `net/http` by what the generator makes of
+/// `wasi:http`.
+const GO_HTTP: &str = include_str!("../../support/go/wasihttp.go");
+const GO_HTTP_BINDINGS: &str = "wasi_http_outgoing_handler/";
 
 /// The interface that a handler implements.
 pub struct Wit {
@@ -77,7 +81,8 @@ impl Wit {
         Ok(())
     }
 
-    /// Writes the Go package `<module>/pelton` below the module in `folder`.
+    /// Writes the Go package `<module>/pelton` below the module in `folder`; and
+    /// `<module>/pelton/wasihttp`, if the world imports `wasi:http`.
     pub fn write_go(&self, folder: &Path, module: &str) -> Result<(), BuildError> {
         let ours = format!("{module}/pelton/internal");
         let options = wit_bindgen_go::Opts {
@@ -86,7 +91,8 @@ impl Wit {
             ..wit_bindgen_go::Opts::default()
         };
         let internal = folder.join("pelton/internal");
-        for (name, content) in self.generate(options.build())?.iter() {
+        let files = self.generate(options.build())?;
+        for (name, content) in files.iter() {
             let text = String::from_utf8_lossy(content);
             let text = text.replace(GO_SUPPORT, &format!("{ours}/wit/"));
             place::write_if_other(&internal.join(name), text.as_bytes())?;
@@ -97,7 +103,9 @@ impl Wit {
             ("export_pelton_events_handler/handle.go", GO_EXPORT),
             ("../pelton.go", GO_FACADE),
         ];
-        for (name, text) in fixed {
+        let is_http = files.iter().any(|(name, _)| name.starts_with(GO_HTTP_BINDINGS));
+        let http = is_http.then_some(("../wasihttp/transport.go", GO_HTTP));
+        for (name, text) in fixed.into_iter().chain(http) {
             let text = text.replace("MODULE", module);
             place::write_if_other(&internal.join(name), text.as_bytes())?;
         }

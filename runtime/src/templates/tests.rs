@@ -13,11 +13,12 @@ fn every_template_of_every_language_is_complete() {
             let name = format!("{key}-{}", template.name);
             let project = project(folder.path(), &name, language, template.name);
             project.make().unwrap();
+            let is_own_world = project.folder.join("wit/world.wit").exists();
             let files = [
                 "pelton.toml",
                 "README.md",
                 ".gitignore",
-                "wit/events.wit",
+                if is_own_world { "wit/deps/events.wit" } else { "wit/events.wit" },
                 project.handler(),
                 &format!("{name}.test.toml"),
             ];

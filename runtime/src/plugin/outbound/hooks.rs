@@ -1,7 +1,7 @@
 //! Where `wasi:http` hands a request over: what belongs to one store, and what to
 //! the run that it is in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, header};
 use tokio::sync::Semaphore;
@@ -9,7 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::{
-    Granted, Outbound, origin_of,
+    Granted, Outbound, body, origin_of,
     refusal::Refusal,
     request::{Answer, Exchange},
 };
@@ -17,6 +17,10 @@ use crate::manifest::Origin;
 
 /// What a guest may hand over of a body at a time, in bytes.
 const CHUNK: usize = 64 << 10;
+
+/// How long a guest may go on writing a request that is refused, before it is
+/// told: it has not come to where it would look.
+const COURTESY: Duration = Duration::from_millis(100);
 
 /// The header that tells a server that it has seen a request before.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -85,39 +89,46 @@ impl Run {
         self.keyed += 1;
         key
     }
-}
 
-impl Hooks {
+    /// A request with the headers that the host adds.
     fn exchange(
         &mut self,
+        outbound: &Arc<Outbound>,
+        (origin, granted): (Origin, &Granted),
         mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
-    ) -> Result<Exchange, (Refusal, Origin)> {
-        let nowhere = || Origin::of_request(true, "(none)", None);
-        let origin = origin_of(request.uri()).ok_or_else(|| (Refusal::Authority, nowhere()))?;
-        let Some(granted) = self.outbound.grant(&origin) else {
-            return Err((Refusal::NotGranted, origin));
-        };
-        if request.method() == Method::CONNECT {
-            return Err((Refusal::Tunnel, origin));
-        }
+    ) -> Exchange {
         if takes_key(&request, granted)
-            && let Some(key) = self.run.key()
+            && let Some(key) = self.key()
         {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
         if !request.headers().contains_key(header::USER_AGENT) {
             request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         }
-        Ok(Exchange {
-            outbound: Arc::clone(&self.outbound),
+        Exchange {
+            outbound: Arc::clone(outbound),
             origin,
-            event: self.run.event.clone(),
-            places: [Arc::clone(&self.run.places), Arc::clone(&granted.places)],
-            end: self.run.end.clone(),
+            event: self.event.clone(),
+            places: [Arc::clone(&self.places), Arc::clone(&granted.places)],
+            end: self.end.clone(),
             options: options.unwrap_or_default(),
             request,
-        })
+        }
+    }
+}
+
+/// Where a request goes, if it may go.
+fn admitted<'a>(
+    outbound: &'a Outbound,
+    request: &Request<WasiBody>,
+) -> Result<(Origin, &'a Granted), (Refusal, Origin)> {
+    let nowhere = || Origin::of_request(true, "(none)", None);
+    let origin = origin_of(request.uri()).ok_or_else(|| (Refusal::Authority, nowhere()))?;
+    match outbound.grant(&origin) {
+        None => Err((Refusal::NotGranted, origin)),
+        Some(_) if request.method() == Method::CONNECT => Err((Refusal::Tunnel, origin)),
+        Some(granted) => Ok((origin, granted)),
     }
 }
 
@@ -134,11 +145,21 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        match self.exchange(request, options) {
-            Ok(exchange) => Box::new(exchange.run()),
+        match admitted(&self.outbound, &request) {
+            Ok(admitted) => {
+                let exchange = self.run.exchange(&self.outbound, admitted, request, options);
+                Box::new(exchange.run())
+            }
             Err((refusal, origin)) => {
                 self.outbound.explain(&refusal, &origin, &self.run.event);
-                Box::new(std::future::ready(Err(refusal.code())))
+                let end = self.run.end.clone();
+                Box::new(async move {
+                    tokio::select! {
+                        () = end.cancelled() => {}
+                        () = body::drain(request.into_body(), COURTESY) => {}
+                    }
+                    Err(refusal.code())
+                })
             }
         }
     }

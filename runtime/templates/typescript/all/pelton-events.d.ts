@@ -100,8 +100,8 @@ declare module "pelton:events/types@0.1.0" {
 declare module "pelton:events/handler@0.1.0" {
   import type { Event, Output } from "pelton:events/types@0.1.0";
 
-  /** Handles one event; throws a `Failure` if it cannot. */
-  export function handle(event: Event): Array<Output>;
+  /** Handles one event, `async` or not; throws a `Failure` if it cannot. */
+  export function handle(event: Event): Array<Output> | Promise<Array<Output>>;
 }
 
 /** The host's log. Lines carry the plugin's name and the event's id. */

@@ -1,0 +1,58 @@
+// Posts each event to an HTTP endpoint.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"{{name}}/pelton"
+	"{{name}}/pelton/wasihttp"
+)
+
+func init() { pelton.Handle(handle) }
+
+func main() {}
+
+func handle(event pelton.Event) ([]pelton.Output, error) {
+	// The endpoint is told that it is JSON.
+	if !json.Valid(event.Payload) {
+		return nil, pelton.Reject("not JSON")
+	}
+	url, _ := pelton.Config("url")
+	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(event.Payload))
+	if err != nil || request.URL.Host == "" {
+		return nil, pelton.Reject("`url` in the config is no URL: %q", url)
+	}
+	// The host adds `Idempotency-Key`, made of the event's id: the same each time.
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Event-Subject", event.Subject)
+	response, err := wasihttp.Transport{}.RoundTrip(request)
+	if err != nil {
+		return nil, pelton.Retry("no answer from %s: %v", url, err)
+	}
+	return answered(event, response)
+}
+
+func answered(event pelton.Event, response *http.Response) ([]pelton.Output, error) {
+	text, err := io.ReadAll(io.LimitReader(response.Body, 200))
+	if err != nil {
+		return nil, err
+	}
+	switch status := response.StatusCode; {
+	case status >= 200 && status < 300:
+		receipt := map[string]any{"event": event.ID, "subject": event.Subject, "status": status}
+		payload, err := json.Marshal(receipt)
+		return []pelton.Output{{Subject: "deliveries.done", Headers: event.Headers, Payload: payload}}, err
+	case status == 408 || status == 425 || status == 429 || status >= 500:
+		if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 32); err == nil {
+			return nil, pelton.RetryAfter(time.Duration(seconds)*time.Second, "put off with %d: %s", status, text)
+		}
+		return nil, pelton.Retry("put off with %d: %s", status, text)
+	default:
+		return nil, pelton.Reject("refused with %d: %s", status, text)
+	}
+}

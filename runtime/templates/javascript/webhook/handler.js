@@ -1,0 +1,58 @@
+// Posts each event to an HTTP endpoint.
+
+import { get } from "pelton:events/config@0.1.0";
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+const encoder = new TextEncoder();
+
+export const handler = {
+  async handle(event) {
+    const body = json(event.payload);
+    const response = await post(endpoint(), event.subject, body);
+    const { status } = response;
+    if (response.ok) {
+      const receipt = { event: event.id, subject: event.subject, status };
+      const payload = encoder.encode(JSON.stringify(receipt));
+      return [{ subject: "deliveries.done", headers: event.headers, payload }];
+    }
+    throw failure(status, response.headers.get("retry-after"), await response.text());
+  },
+};
+
+// The endpoint is told that it is JSON.
+function json(payload) {
+  try {
+    const text = decoder.decode(payload);
+    JSON.parse(text);
+    return text;
+  } catch (error) {
+    throw { tag: "reject", val: `not JSON: ${error}` };
+  }
+}
+
+function endpoint() {
+  const url = get("url") ?? "";
+  try {
+    return new URL(url);
+  } catch {
+    throw { tag: "reject", val: `\`url\` in the config is no URL: ${url}` };
+  }
+}
+
+// The host adds `Idempotency-Key`, made of the event's id: the same each time.
+async function post(url, subject, body) {
+  const headers = { "content-type": "application/json", "event-subject": subject };
+  try {
+    return await fetch(url, { method: "POST", headers, body });
+  } catch (error) {
+    throw { tag: "retry", val: `no answer from ${url}: ${error}` };
+  }
+}
+
+function failure(status, after, answer) {
+  const isLater = status === 408 || status === 425 || status === 429 || status >= 500;
+  if (!isLater) return { tag: "reject", val: `refused with ${status}: ${answer.slice(0, 200)}` };
+  const reason = `put off with ${status}: ${answer.slice(0, 200)}`;
+  if (after === null || !/^\d{1,9}$/.test(after)) return { tag: "retry", val: reason };
+  return { tag: "retry-after", val: [BigInt(after) * 1000n, reason] };
+}

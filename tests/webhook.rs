@@ -1,0 +1,146 @@
+//! `pelton new --template webhook` in each language that has it: what the endpoint
+//! answers decides what becomes of the event.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    delivery::dead_letters,
+    harness::{Project, Server, Web, eventually, root, verb},
+    new,
+};
+
+/// A plugin for each answer: its name, the endpoint, why the event is in the dead
+/// letters, and what is said there; no reason: it is not.
+fn plugins(web: &Web, stranger: &Web) -> [(&'static str, String, &'static str, &'static str); 7] {
+    let at = |path: &str| format!("http://{}{path}", web.authority());
+    [
+        ("done", at("/echo?a=b"), "", ""),
+        ("busy", at("/busy"), "retry", "put off with 503"),
+        ("limited", at("/limited"), "", ""),
+        ("gone", at("/gone"), "reject", "refused with 410: moved out"),
+        ("moved", at("/redirect"), "reject", "refused with 302"),
+        ("away", "http://127.0.0.1:9".to_owned(), "retry", "no answer from http://127.0.0.1:9"),
+        ("strange", format!("http://{}/", stranger.authority()), "retry", "no answer from http"),
+    ]
+}
+
+fn manifest(component: &Path, web: &Web, stranger: &Web) -> String {
+    let mut text = "[streams.ORDERS]\nsubjects = [\"orders.>\"]\n\
+        [streams.DELIVERIES]\nsubjects = [\"deliveries.>\"]\n"
+        .to_owned();
+    for (name, url, ..) in plugins(web, stranger) {
+        let attempts = if name == "limited" { 2 } else { 1 };
+        write!(
+            text,
+            "[plugins.{name}]\ncomponent = {component:?}\nstream = \"ORDERS\"\n\
+             subscribe = [\"orders.created\"]\npublish = [\"deliveries.done\"]\n\
+             http = [\"http://{}\", \"http://127.0.0.1:9\"]\ntimeout = \"20s\"\n\
+             config = {{ url = {url:?} }}\nretry = {{ attempts = {attempts} }}\n",
+            web.authority()
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The component of a new project. The project is kept as long as a new one is the
+/// same, so that it is built only when the template has changed.
+fn component(language: &str) -> PathBuf {
+    let (name, folder) = (format!("hook-{language}"), tempfile::tempdir().unwrap());
+    let words = ["new", &name, "--lang", language, "--template", "webhook"];
+    let made = verb(folder.path(), &words);
+    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    let (made, kept) = (folder.path().join(&name), root().join("target/webhooks").join(&name));
+    if !is_part_of(&made, &kept) {
+        _ = fs::remove_dir_all(&kept);
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        let copied = Command::new("cp").arg("-R").args([&made, &kept]).status();
+        assert!(copied.unwrap().success());
+    }
+    let mut built = new::build(&kept, &["--offline"]);
+    if built.status.code() != Some(0) {
+        built = new::build(&kept, &[]);
+    }
+    assert_eq!(built.status.code(), Some(0), "{}\n{}", built.stdout, built.stderr);
+    let tested = verb(&kept, &["test"]);
+    assert_eq!(tested.status.code(), Some(0), "{}\n{}", tested.stdout, tested.stderr);
+    kept.join("build").join(name).with_extension("wasm")
+}
+
+/// Whether all files of one folder are the same in the other.
+fn is_part_of(folder: &Path, other: &Path) -> bool {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap);
+    files.filter(|entry| entry.file_type().is_file()).all(|entry| {
+        let twin = other.join(entry.path().strip_prefix(folder).unwrap());
+        fs::read(twin).is_ok_and(|twin| twin == fs::read(entry.path()).unwrap())
+    })
+}
+
+async fn answers_decide(language: &'static str) {
+    let component = tokio::task::spawn_blocking(move || component(language)).await.unwrap();
+    let (web, stranger) = (Web::start().await, Web::start().await);
+    let project = Project::new(&manifest(&component, &web, &stranger));
+    let server = Server::start().await;
+    let mut daemon = project.launch(&server);
+    daemon.compiled().await;
+
+    // More than a stream of `wasi:http` takes at once.
+    let order = format!(r#"{{"id":"Zoë-1","note":"{}"}}"#, "x".repeat(10_000));
+    server.publish("orders.created", order.clone()).await;
+
+    let done = eventually("a receipt", async || server.stored("DELIVERIES").await.pop()).await;
+    let receipt: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+    assert_eq!((&receipt["subject"], &receipt["status"]), (&"orders.created".into(), &200.into()));
+    let requests = web.requests();
+    let sent = requests.iter().find(|it| it["path"] == "/echo?a=b").unwrap();
+    assert_eq!((&sent["method"], &sent["length"]), (&"POST".into(), &order.len().into()));
+    let headers = &sent["headers"];
+    assert_eq!(headers["content-type"], "application/json");
+    assert_eq!(headers["event-subject"], "orders.created");
+    let key = format!("{}-0", receipt["event"].as_str().unwrap());
+    assert_eq!(headers["idempotency-key"], key);
+
+    let expected: Vec<_> =
+        plugins(&web, &stranger).into_iter().filter(|(_, _, why, _)| !why.is_empty()).collect();
+    let dead = dead_letters(&server, expected.len().try_into().unwrap()).await;
+    for (name, _, why, words) in expected {
+        let letter = dead.iter().find(|it| it.header("Pelton-Dlq-Plugin") == Some(name));
+        let letter = letter.unwrap_or_else(|| panic!("{name} is not there\n{}", daemon.log()));
+        let error = letter.header("Pelton-Dlq-Error").unwrap();
+        assert_eq!(letter.header("Pelton-Dlq-Reason"), Some(why), "{name}: {error}");
+        assert!(error.contains(words), "{name}: {error}");
+    }
+    daemon.says(r#"put off with 429: slow down","delay":"40s""#).await;
+    assert_eq!(server.stored("DELIVERIES").await.len(), 1);
+    assert_eq!(stranger.connections(), 0);
+}
+
+#[tokio::test]
+async fn in_rust_the_answer_decides() {
+    answers_decide("rust").await;
+}
+
+#[tokio::test]
+async fn in_python_the_answer_decides() {
+    answers_decide("python").await;
+}
+
+#[tokio::test]
+async fn in_typescript_the_answer_decides() {
+    answers_decide("typescript").await;
+}
+
+#[tokio::test]
+async fn in_javascript_the_answer_decides() {
+    answers_decide("javascript").await;
+}
+
+#[tokio::test]
+async fn in_go_the_answer_decides() {
+    answers_decide("go").await;
+}
