@@ -94,6 +94,7 @@ pub const PAGES: &[Page] = pages! {
         "overlapping-streams"
         "retry-budget"
         "secret"
+        "self-request"
         "syntax"
         "too-large"
         "too-many"
