@@ -170,6 +170,26 @@ async fn localhost_is_this_machine_when_it_is_granted_by_name() {
 }
 
 #[tokio::test]
+async fn a_name_leads_into_the_networks_that_are_named_for_it_and_nowhere_else() {
+    let web = Web::start().await;
+    let authority = format!("localhost:{}", web.address.port());
+    let request = json!({ "url": ["http", authority, "/"] });
+    let grants = |network: &str| {
+        format!(
+            "http = [\"http://{authority}\"]\nhttp-options = {{ private = {{ localhost = \"{network}\" }} }}\n"
+        )
+    };
+    let fetch = Fetch::start(&grants("127.0.0.0/8")).await;
+    let answers = fetch.asked(json!({ "requests": [request] })).await;
+    assert_eq!(echoed(&answers[0])["headers"]["host"], authority);
+
+    let fetch = Fetch::start(&grants("10.0.0.0/8")).await;
+    assert!(fetch.error(request).await.contains("DestinationIpProhibited"));
+    fetch.said("http-options.private");
+    assert_eq!(web.connections(), 1);
+}
+
+#[tokio::test]
 async fn nothing_that_a_server_does_lasts_for_ever() {
     let web = Web::start().await;
     let options = "[plugins.subject.http-options]\ntimeout = \"300ms\"\nresponse-bytes = \"256KiB\"\nheader-bytes = \"16KiB\"\nrequest-bytes = \"64KiB\"";

@@ -68,6 +68,7 @@ pub const PAGES: &[Page] = pages! {
         "bad-folder"
         "bad-glob"
         "bad-name"
+        "bad-network"
         "bad-origin"
         "bad-path"
         "bad-rate"

@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, filesystem::WasiFilesystemCtx};
 
-use super::{outbound::Outbound, redact::Redaction};
+use super::{
+    outbound::{Outbound, Outside},
+    redact::Redaction,
+};
 use crate::manifest;
 
 /// The grants of one plugin.
@@ -31,6 +34,19 @@ impl Grants {
             folders: folders(&grants.dirs)?,
             redaction: Redaction::new(grants.secrets()),
             outbound: Arc::new(Outbound::new(plugin, http)),
+        })
+    }
+
+    /// The same for a host of its own, whose requests count in `outside`.
+    pub(super) fn apart(self: &Arc<Grants>, outside: &Outside) -> Arc<Grants> {
+        if !self.outbound.is_granted() {
+            return Arc::clone(self);
+        }
+        Arc::new(Grants {
+            env: self.env.clone(),
+            folders: self.folders.clone(),
+            redaction: self.redaction.clone(),
+            outbound: Arc::new(self.outbound.apart(outside.clone())),
         })
     }
 

@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod connect;
 mod hooks;
+mod outside;
 mod refusal;
 mod request;
 
@@ -26,6 +27,7 @@ use hyper_util::{
 use tokio::sync::Semaphore;
 
 pub(super) use self::hooks::Http;
+pub use self::outside::Outside;
 use self::{body::Limited, connect::Connector, refusal::Refusal};
 use crate::manifest::{self, Origin};
 
@@ -42,12 +44,14 @@ const MOST_SAID: usize = 64;
 pub(super) struct Outbound {
     plugin: Arc<str>,
     granted: Option<Granted>,
+    outside: Outside,
     said: Mutex<HashMap<(Discriminant<Refusal>, Origin), Instant>>,
 }
 
 /// For a plugin that may send requests.
 struct Granted {
     settings: manifest::Http,
+    connector: Connector,
     client: Client<Connector, Limited>,
     places: Arc<Semaphore>,
 }
@@ -63,12 +67,23 @@ impl Outbound {
         granted: Option<&manifest::Http>,
         lookup: connect::Lookup,
     ) -> Outbound {
-        let granted = granted.map(|settings| Granted {
-            client: client(settings, lookup),
-            places: Arc::new(Semaphore::new(settings.concurrency)),
-            settings: settings.clone(),
-        });
-        Outbound { plugin, granted, said: Mutex::default() }
+        let granted =
+            granted.map(|settings| Granted::new(settings.clone(), connector(settings, lookup)));
+        Outbound { plugin, granted, outside: Outside::default(), said: Mutex::default() }
+    }
+
+    /// The same for a host of its own, whose requests count in `outside`. No
+    /// connection is shared: those of a host end with the runtime that it is on.
+    pub(super) fn apart(&self, outside: Outside) -> Outbound {
+        let again =
+            |granted: &Granted| Granted::new(granted.settings.clone(), granted.connector.clone());
+        let (plugin, granted) = (Arc::clone(&self.plugin), self.granted.as_ref().map(again));
+        Outbound { plugin, granted, outside, said: Mutex::default() }
+    }
+
+    /// Whether requests may go anywhere.
+    pub(super) fn is_granted(&self) -> bool {
+        self.granted.is_some()
     }
 
     /// The grant that allows requests to `origin`.
@@ -97,11 +112,25 @@ impl Outbound {
     }
 }
 
-fn client(settings: &manifest::Http, lookup: connect::Lookup) -> Client<Connector, Limited> {
+impl Granted {
+    fn new(settings: manifest::Http, connector: Connector) -> Granted {
+        Granted {
+            client: client(&settings, connector.clone()),
+            connector,
+            places: Arc::new(Semaphore::new(settings.concurrency)),
+            settings,
+        }
+    }
+}
+
+fn connector(settings: &manifest::Http, lookup: connect::Lookup) -> Connector {
     let secure = settings.origins.iter().any(|origin| origin.secure);
     let roots =
         if secure { connect::roots() } else { tokio_rustls::rustls::RootCertStore::empty() };
-    let connector = Connector::new(lookup, settings.connect_timeout, roots);
+    Connector::new(lookup, &settings.private, settings.connect_timeout, roots)
+}
+
+fn client(settings: &manifest::Http, connector: Connector) -> Client<Connector, Limited> {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)

@@ -15,7 +15,7 @@ const SHORTEST: usize = 6;
 const MARK: &str = "(secret)";
 
 /// The secrets of one plugin.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Redaction {
     /// Those that contain others come first.
     secrets: Vec<String>,
