@@ -29,11 +29,12 @@ impl Grants {
     ) -> Result<Grants, (PathBuf, io::Error)> {
         let http = grants.http.as_ref().filter(|_| uses_http);
         let env = grants.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        let redaction = Redaction::new(grants.secrets());
         Ok(Grants {
             env: env.collect(),
             folders: folders(&grants.dirs)?,
-            redaction: Redaction::new(grants.secrets()),
-            outbound: Arc::new(Outbound::new(plugin, http)),
+            outbound: Arc::new(Outbound::new(plugin, http, &redaction)),
+            redaction,
         })
     }
 

@@ -162,7 +162,7 @@ async fn a_name_that_is_not_known_is_an_error_of_the_look_up() {
 
 #[test]
 fn the_same_is_said_once_and_only_so_much_is_said() {
-    let outbound = Outbound::new("p".into(), None);
+    let outbound = Outbound::new("p".into(), None, &Redaction::default());
     let origin = |n: u16| Origin::of_request(false, "a", Some(n));
     let kind = Refusal::NotGranted.kind();
     assert!(outbound.is_news(kind, &origin(1)));
@@ -177,6 +177,8 @@ fn an_authority_with_more_than_host_and_port_leads_nowhere() {
     let of = |uri: &str| origin_of(&uri.parse().unwrap()).map(|origin| origin.to_string());
     assert_eq!(of("http://a:81/x").as_deref(), Some("http://a:81"));
     assert_eq!(of("https://[::1]:443/x").as_deref(), Some("https://[::1]"));
+    assert_eq!(of(&format!("http://{}/", "a".repeat(255))).map(|origin| origin.len()), Some(262));
+    assert_eq!(of(&format!("http://{}/", "a".repeat(256))), None);
     for uri in ["http://u@a/", "http://u:p@a:80/", "http://@a/", "/x"] {
         assert_eq!(of(uri), None, "{uri}");
     }
