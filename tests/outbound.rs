@@ -226,6 +226,35 @@ async fn a_server_that_is_not_there_is_an_error_for_the_guest() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_wants_is_taken_all_the_same() {
+    let (web, other) = (Web::start().await, Web::start().await);
+    let closed = Web::start().await;
+    let options = "[plugins.subject.http-options]\nrequest-bytes = \"64KiB\"";
+    let origins = format!("\"http://{}\", \"http://{}\"", web.authority(), closed.authority());
+    let fetch = Fetch::start(&format!("http = [{origins}]\n{options}")).await;
+    let mut requests = [&web, &closed, &other].map(|to| post(to, "/echo", 1_000_000));
+    drop(closed);
+    for request in &mut requests {
+        request["whole"] = json!(true);
+    }
+    let answers = fetch.asked(json!({ "requests": requests })).await;
+    let [over, gone, refused] = [0, 1, 2].map(|n: usize| answers[n]["error"].as_str().unwrap());
+    assert!(over.contains("HttpRequestBodySize"), "{over}");
+    assert!(gone.contains("ConnectionRefused") || gone.contains("HttpRequestBodySize"), "{gone}");
+    assert!(refused.contains("HttpRequestDenied"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_name_of_a_server_does_not_get_into_the_log() {
+    let grants = "env = { TOKEN = { from-env = \"FETCH_TOKEN\" } }\n";
+    let fetch = Fetch::with(grants, &[("FETCH_TOKEN", "Hunter2-and-more")]).await;
+    let request = json!({ "url": ["http", "Hunter2-and-more.example.com", "/"] });
+    assert!(fetch.error(request).await.contains("HttpRequestDenied"));
+    fetch.said("a request to http://(secret).example.com");
+    assert!(!fetch.daemon.log().to_lowercase().contains("hunter2"));
+}
+
+#[tokio::test]
 async fn requests_of_a_run_wait_for_a_place() {
     let web = Web::start().await;
     let options = "[plugins.subject.http-options]\nrequests = 4";

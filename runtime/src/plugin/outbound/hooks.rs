@@ -9,7 +9,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::{
-    Granted, Outbound, origin_of,
+    Granted, Outbound,
+    body::Patient,
+    origin_of,
     refusal::Refusal,
     request::{Answer, Exchange},
 };
@@ -90,7 +92,7 @@ impl Run {
 impl Hooks {
     fn exchange(
         &mut self,
-        mut request: Request<WasiBody>,
+        mut request: Request<Patient>,
         options: Option<RequestOptions>,
     ) -> Result<Exchange, (Refusal, Origin)> {
         let nowhere = || Origin::of_request(true, "(none)", None);
@@ -121,7 +123,7 @@ impl Hooks {
     }
 }
 
-fn takes_key(request: &Request<WasiBody>, granted: &Granted) -> bool {
+fn takes_key(request: &Request<Patient>, granted: &Granted) -> bool {
     granted.settings.idempotency_key
         && matches!(*request.method(), Method::POST | Method::PATCH)
         && !request.headers().contains_key(IDEMPOTENCY_KEY)
@@ -134,6 +136,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
+        let request = request.map(|body| Patient::new(body, self.run.end.clone()));
         match self.exchange(request, options) {
             Ok(exchange) => Box::new(exchange.run()),
             Err((refusal, origin)) => {

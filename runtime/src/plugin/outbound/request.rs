@@ -21,7 +21,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::{
     Granted, Outbound,
-    body::{self, Limited},
+    body::{self, Limited, Patient},
     outside::UnderWay,
     refusal::Refusal,
 };
@@ -42,7 +42,7 @@ pub(super) struct Exchange {
     pub(super) places: [Arc<Semaphore>; 2],
     pub(super) end: CancellationToken,
     pub(super) options: RequestOptions,
-    pub(super) request: Request<WasiBody>,
+    pub(super) request: Request<Patient>,
 }
 
 /// What is left of an exchange when the response has begun.
