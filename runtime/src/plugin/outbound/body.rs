@@ -31,13 +31,15 @@ use super::refusal::Refusal;
 /// runtimes (StarlingMonkey's `fetch`) then abort before they look at the answer.
 pub(super) struct Patient {
     body: Option<WasiBody>,
+    most: u64,
     end: CancellationToken,
 }
 
 impl Patient {
-    /// What is left of `body` is taken until `end`, which is that of the run.
-    pub(super) fn new(body: WasiBody, end: CancellationToken) -> Patient {
-        Patient { body: Some(body), end }
+    /// What is left of `body` when nobody wants it is taken, up to `most` bytes, until
+    /// `end`, which is that of the run.
+    pub(super) fn new(body: WasiBody, most: u64, end: CancellationToken) -> Patient {
+        Patient { body: Some(body), most, end }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -59,10 +61,14 @@ impl Drop for Patient {
         let is_over = self.is_at_end() || self.end.is_cancelled();
         let (Some(mut body), false) = (self.body.take(), is_over) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let end = self.end.clone();
+        let (end, mut left) = (self.end.clone(), self.most);
         // The guest pays for it with its own time: each part is a call of it.
         runtime.spawn(end.run_until_cancelled_owned(async move {
-            while let Some(Ok(_)) = body.frame().await {}
+            while let Some(Ok(frame)) = body.frame().await {
+                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(rest) = left.checked_sub(size) else { return };
+                left = rest;
+            }
         }));
     }
 }

@@ -20,6 +20,9 @@ use crate::manifest::Origin;
 /// What a guest may hand over of a body at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
+/// What is taken of the body of a request where none is granted, in bytes.
+const UNGRANTED: u64 = 8 << 20;
+
 /// The header that tells a server that it has seen a request before.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -136,7 +139,9 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        let request = request.map(|body| Patient::new(body, self.run.end.clone()));
+        let granted = self.outbound.granted.as_ref();
+        let most = granted.map_or(UNGRANTED, |granted| granted.settings.request_bytes);
+        let request = request.map(|body| Patient::new(body, most, self.run.end.clone()));
         match self.exchange(request, options) {
             Ok(exchange) => Box::new(exchange.run()),
             Err((refusal, origin)) => {
