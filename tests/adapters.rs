@@ -357,6 +357,32 @@ async fn a_request_that_nobody_answers_ends() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_with_what_came_of_them() {
+    let server = Server::with_config("").await;
+    let project = Project::new(&core_table("cloud", "request = [\"rpc.>\"]"));
+    let daemon = project.run(&server).await;
+    let client = server.client().await;
+    let _services = services(&client).await;
+    for subject in ["rpc.echo", "rpc.nobody", "elsewhere.x", "rpc.*"] {
+        client.publish("in.x", format!("request {subject} 5000 x").into()).await.unwrap();
+    }
+    let requests = "pelton_requests_total{plugin=\"subject\"}";
+    let seconds = "pelton_request_duration_seconds_count{plugin=\"subject\"}";
+    let failed = ["no-responders", "not-granted", "refused"];
+    let failed = failed.map(|reason| {
+        format!("pelton_requests_failed_total{{plugin=\"subject\",reason=\"{reason}\"}}")
+    });
+    let names = [requests, seconds, &failed[0], &failed[1], &failed[2]];
+    eventually("all are counted", async || {
+        let metrics = daemon.metrics().await;
+        let counted = names.map(|name| metrics.get(name).copied().unwrap_or(0.0));
+        // What is refused was not sent: it takes no time.
+        (counted == [4.0, 2.0, 1.0, 1.0, 1.0]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn hostile_requests_are_refused() {
     let more = "request = [\"rpc.>\"]\n[plugins.subject.limits]\nrequests = 2";
     for name in GUESTS {

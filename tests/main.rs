@@ -18,6 +18,7 @@ mod harness;
 mod adapters;
 mod book;
 mod cases;
+mod cases_http;
 mod chaos;
 mod command_line;
 mod components;

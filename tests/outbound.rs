@@ -170,6 +170,26 @@ async fn localhost_is_this_machine_when_it_is_granted_by_name() {
 }
 
 #[tokio::test]
+async fn a_name_leads_into_the_networks_that_are_named_for_it_and_nowhere_else() {
+    let web = Web::start().await;
+    let authority = format!("localhost:{}", web.address.port());
+    let request = json!({ "url": ["http", authority, "/"] });
+    let grants = |network: &str| {
+        format!(
+            "http = [\"http://{authority}\"]\nhttp-options = {{ private = {{ localhost = \"{network}\" }} }}\n"
+        )
+    };
+    let fetch = Fetch::start(&grants("127.0.0.0/8")).await;
+    let answers = fetch.asked(json!({ "requests": [request] })).await;
+    assert_eq!(echoed(&answers[0])["headers"]["host"], authority);
+
+    let fetch = Fetch::start(&grants("10.0.0.0/8")).await;
+    assert!(fetch.error(request).await.contains("DestinationIpProhibited"));
+    fetch.said("http-options.private");
+    assert_eq!(web.connections(), 1);
+}
+
+#[tokio::test]
 async fn nothing_that_a_server_does_lasts_for_ever() {
     let web = Web::start().await;
     let options = "[plugins.subject.http-options]\ntimeout = \"300ms\"\nresponse-bytes = \"256KiB\"\nheader-bytes = \"16KiB\"\nrequest-bytes = \"64KiB\"";
@@ -203,6 +223,39 @@ async fn a_server_that_is_not_there_is_an_error_for_the_guest() {
     let error = fetch.error(request).await;
     assert!(error.contains("ConnectionRefused"), "{error}");
     fetch.said("no connection");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_taken_all_the_same() {
+    let (web, other) = (Web::start().await, Web::start().await);
+    let closed = Web::start().await;
+    let options = "[plugins.subject.http-options]\nrequest-bytes = \"1MiB\"";
+    let origins = format!("\"http://{}\", \"http://{}\"", web.authority(), closed.authority());
+    let fetch = Fetch::start(&format!("http = [{origins}]\n{options}")).await;
+    let mut requests = [&web, &closed, &other].map(|to| post(to, "/echo", 1_000_000));
+    requests[0]["body"] = json!(1_500_000);
+    drop(closed);
+    for request in &mut requests {
+        request["whole"] = json!(true);
+    }
+    let answers = fetch.asked(json!({ "requests": requests })).await;
+    let [over, gone, refused] = [0, 1, 2].map(|n: usize| answers[n]["error"].as_str().unwrap());
+    assert!(over.contains("HttpRequestBodySize"), "{over}");
+    assert!(gone.contains("ConnectionRefused"), "{gone}");
+    assert!(refused.contains("HttpRequestDenied"), "{refused}");
+    // Not without an end: a guest that has no measure meets a closed body.
+    let request = post(&other, "/echo", 1_000_000_000);
+    assert!(fetch.error(request).await.contains("HttpRequestDenied"));
+}
+
+#[tokio::test]
+async fn a_secret_in_the_name_of_a_server_does_not_get_into_the_log() {
+    let grants = "env = { TOKEN = { from-env = \"FETCH_TOKEN\" } }\n";
+    let fetch = Fetch::with(grants, &[("FETCH_TOKEN", "Hunter2-and-more")]).await;
+    let request = json!({ "url": ["http", "Hunter2-and-more.example.com", "/"] });
+    assert!(fetch.error(request).await.contains("HttpRequestDenied"));
+    fetch.said("a request to http://(secret).example.com");
+    assert!(!fetch.daemon.log().to_lowercase().contains("hunter2"));
 }
 
 #[tokio::test]

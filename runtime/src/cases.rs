@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod case;
+mod clock;
 pub mod compare;
 pub mod file;
 pub mod find;

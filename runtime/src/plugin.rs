@@ -52,6 +52,7 @@ pub use self::{
     journal::{LogLine, LogSink},
     load::Fitting,
     needs::notes,
+    outbound::Outside,
     requests::Requests,
 };
 use crate::event::{Event, Header, Output};

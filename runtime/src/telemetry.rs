@@ -24,7 +24,7 @@ const SECONDS: [f64; 16] = [
 ];
 
 /// Name, unit and help of every metric.
-const CATALOGUE: [(&str, Kind, Unit, &str); 31] = [
+const CATALOGUE: [(&str, Kind, Unit, &str); 34] = [
     (EVENTS_RECEIVED, Kind::Counter, Unit::Count, "Deliveries taken from the server."),
     (EVENTS_REDELIVERED, Kind::Counter, Unit::Count, "Deliveries after the first of an event."),
     (EVENTS_DONE, Kind::Counter, Unit::Count, "Events handled, their outputs published."),
@@ -36,6 +36,9 @@ const CATALOGUE: [(&str, Kind, Unit, &str); 31] = [
     (OUTPUTS_PUBLISHED, Kind::Counter, Unit::Count, "Outputs published."),
     (OUTPUTS_DEDUPLICATED, Kind::Counter, Unit::Count, "Outputs that the stream already had."),
     (OUTPUTS_REFUSED, Kind::Counter, Unit::Count, "Runs refused for an output that broke a rule."),
+    (REQUESTS, Kind::Counter, Unit::Count, "Requests that handlers made while they ran."),
+    (REQUESTS_FAILED, Kind::Counter, Unit::Count, "Requests without an answer, by reason."),
+    (REQUEST_SECONDS, Kind::Histogram, Unit::Seconds, "Sending of a request to its answer."),
     (PUBLISH_RETRIES, Kind::Counter, Unit::Count, "Publishes repeated with the same id."),
     (SETTLE_FAILURES, Kind::Counter, Unit::Count, "Answers that may not have reached the server."),
     (HANDLER_SECONDS, Kind::Histogram, Unit::Seconds, "Time in the handler, with its instance."),
@@ -69,6 +72,9 @@ const EVENTS_DROPPED: &str = "pelton_events_dropped_total";
 const OUTPUTS_PUBLISHED: &str = "pelton_outputs_published_total";
 const OUTPUTS_DEDUPLICATED: &str = "pelton_outputs_deduplicated_total";
 const OUTPUTS_REFUSED: &str = "pelton_outputs_refused_total";
+const REQUESTS: &str = "pelton_requests_total";
+const REQUESTS_FAILED: &str = "pelton_requests_failed_total";
+const REQUEST_SECONDS: &str = "pelton_request_duration_seconds";
 const PUBLISH_RETRIES: &str = "pelton_publish_retries_total";
 const SETTLE_FAILURES: &str = "pelton_settle_failures_total";
 const HANDLER_SECONDS: &str = "pelton_handler_duration_seconds";
@@ -154,6 +160,10 @@ pub struct PluginMetrics {
     pub deduplicated: Counter,
     /// Runs refused for an output that broke a rule.
     pub outputs_refused: Counter,
+    /// Requests that the handler made while it ran.
+    pub requests: Counter,
+    /// From the sending of a request to its answer.
+    pub request_seconds: Histogram,
     /// Publishes repeated with the same id.
     pub publish_retries: Counter,
     /// Answers that may not have reached the server.
@@ -248,6 +258,8 @@ impl Metrics {
             outputs: counter(OUTPUTS_PUBLISHED),
             deduplicated: counter(OUTPUTS_DEDUPLICATED),
             outputs_refused: counter(OUTPUTS_REFUSED),
+            requests: counter(REQUESTS),
+            request_seconds: histogram(REQUEST_SECONDS),
             publish_retries: counter(PUBLISH_RETRIES),
             settle_failures: counter(SETTLE_FAILURES),
             handler_seconds: histogram(HANDLER_SECONDS),
@@ -401,6 +413,11 @@ impl PluginMetrics {
     /// Counts an event of core NATS that was given up for `reason`.
     pub fn dropped(&self, reason: &'static str) {
         self.by(EVENTS_DROPPED, "reason", reason);
+    }
+
+    /// Counts a request that came to nothing for `reason`.
+    pub fn request_failed(&self, reason: &'static str) {
+        self.by(REQUESTS_FAILED, "reason", reason);
     }
 
     /// Failures are rare: they are looked up by name.

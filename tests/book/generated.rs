@@ -95,6 +95,8 @@ fn everything() -> String {
     plugin.dropped("stopped");
     plugin.handler_seconds.record(1.0);
     plugin.age_seconds.record(1.0);
+    plugin.request_failed("timeout");
+    plugin.request_seconds.record(1.0);
     metrics.nats().connected.set(1.0);
     metrics.manifest(&["ok"]).last_reload_ok.set(1.0);
     metrics.render()

@@ -1,7 +1,8 @@
 //! One case, run on a host of its own in this process: what came of it.
 //!
 //! To be called on a runtime with one thread whose time is paused, so that
-//! waiting for a next attempt takes no time. It compares nothing.
+//! waiting for a next attempt takes no time; it goes on while a handler talks to a
+//! server. It compares nothing.
 
 use std::{
     future::poll_fn,
@@ -12,6 +13,7 @@ use std::{
 
 use super::{
     case::{Case, FailureKind, Given},
+    clock,
     happened::{Buried, Failed, Happened, Put, Said},
     wiring,
 };
@@ -46,15 +48,24 @@ pub async fn run(loaded: &Loaded, case: &Case) -> Result<Happened, String> {
         ..Options::default()
     };
     let local = loaded.start(options).await.map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + patience(&manifest, case);
-    let mut stuck = None;
+    let stuck = tokio::select! {
+        biased;
+        never = clock::goes_on_for(local.outside()) => match never {},
+        stuck = feed_all(&local, &manifest, case) => stuck,
+    };
+    Ok(happened(&local, &manifest, case, stuck))
+}
+
+/// Hands the events in, one after the other; why that did not come to its end.
+async fn feed_all(local: &Local, manifest: &Manifest, case: &Case) -> Option<String> {
+    let deadline = Instant::now() + patience(manifest, case);
     for (index, given) in case.events.iter().enumerate() {
-        stuck = feed(&local, &manifest, (index, given), deadline).await;
+        let stuck = feed(local, manifest, (index, given), deadline).await;
         if stuck.is_some() {
-            break;
+            return stuck;
         }
     }
-    Ok(happened(&local, &manifest, case, stuck))
+    None
 }
 
 /// The manifest as the case wants it: with the plugins that run, and its settings.

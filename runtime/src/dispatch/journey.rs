@@ -211,7 +211,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
 
     async fn call(&self, event: &Event) -> Result<Vec<Output>, Failure> {
         let started = Instant::now();
-        let requests = requests::leave(&self.broker, &self.plan, event);
+        let requests = requests::leave(&self.broker, &self.plan, event, &self.metrics);
         let outcome = self.handler.handle_asking(event, requests).await;
         self.metrics.handler_seconds.record(started.elapsed());
         Ok(outcome?)

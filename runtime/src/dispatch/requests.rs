@@ -4,13 +4,15 @@
 //! It is no output all the same: it has no id, and a second run asks again.
 
 use futures::FutureExt as _;
+use tokio::time::Instant;
 
 use super::{Plan, outputs};
 use crate::{
     broker::Broker,
-    event::{Event, Header, Request, RequestError},
+    event::{Event, Header, Reply, Request, RequestError},
     plugin::Requests,
     subject::{self, Pattern},
+    telemetry::PluginMetrics,
 };
 
 /// What a request has to keep to.
@@ -22,7 +24,12 @@ struct Terms {
 }
 
 /// Leave to ask for the run of `event`, as far as the plan grants any.
-pub(super) fn leave<B: Broker>(broker: &B, plan: &Plan, event: &Event) -> Requests {
+pub(super) fn leave<B: Broker>(
+    broker: &B,
+    plan: &Plan,
+    event: &Event,
+    metrics: &PluginMetrics,
+) -> Requests {
     if plan.requests.is_empty() {
         return Requests::none();
     }
@@ -31,11 +38,32 @@ pub(super) fn leave<B: Broker>(broker: &B, plan: &Plan, event: &Event) -> Reques
         max_message: plan.publishing.max_message,
         headers: event.headers.clone(),
     };
-    let broker = broker.clone();
+    let (broker, metrics) = (broker.clone(), metrics.clone());
     Requests::new(move |request| {
-        let (broker, checked) = (broker.clone(), terms.check(request));
-        async move { broker.request(&checked?).await }.boxed()
+        let (broker, metrics) = (broker.clone(), metrics.clone());
+        let checked = terms.check(request);
+        async move { ask(&broker, checked, &metrics).await }.boxed()
     })
+}
+
+/// Sends what passed the check, and counts what came of it. What the run does not
+/// wait for to its end (a time-out of its own) is counted as made, and no more.
+async fn ask<B: Broker>(
+    broker: &B,
+    checked: Result<Request, RequestError>,
+    metrics: &PluginMetrics,
+) -> Result<Vec<Reply>, RequestError> {
+    metrics.requests.increment(1);
+    let answer = match checked {
+        Ok(request) => {
+            let started = Instant::now();
+            let answer = broker.request(&request).await;
+            metrics.request_seconds.record(started.elapsed());
+            answer
+        }
+        Err(error) => Err(error),
+    };
+    answer.inspect_err(|error| metrics.request_failed(error.reason()))
 }
 
 impl Terms {

@@ -62,6 +62,19 @@ pub enum RequestError {
     Connection(String),
 }
 
+impl RequestError {
+    /// A word for what went wrong, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            RequestError::NotGranted(_) => "not-granted",
+            RequestError::Refused(_) => "refused",
+            RequestError::NoResponders => "no-responders",
+            RequestError::TimedOut(_) => "timeout",
+            RequestError::Connection(_) => "connection",
+        }
+    }
+}
+
 impl Reply {
     /// What it costs to hold, in bytes.
     pub fn size(&self) -> usize {

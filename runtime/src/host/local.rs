@@ -3,7 +3,8 @@
 //!
 //! [`Loaded::load`] does once what takes long; [`Loaded::start`] then costs next to
 //! nothing, so that each test may have a [`Local`] of its own. It runs on a runtime
-//! of any kind: where time is paused, backoffs and sleeps take no time. No streams,
+//! of any kind: where time is paused, backoffs and sleeps take no time (but see
+//! [`Local::outside`]). No streams,
 //! consumers or dead letters of a server are touched, and limits of streams do
 //! not count. Nothing here reads files or prints.
 
@@ -19,7 +20,7 @@ use crate::{
     broker::{Broker as _, PublishError, Published, Subscription, model},
     dispatch::{Admission, Dispatcher, Drained, Plan, Sources},
     manifest::{self, Manifest},
-    plugin::{Determinism, Engine, EngineConfig, Fitting, Plugin},
+    plugin::{Determinism, Engine, EngineConfig, Fitting, Outside, Plugin},
     telemetry::Metrics,
 };
 
@@ -86,6 +87,7 @@ pub struct Local {
     stop: CancellationToken,
     /// Cancelled when a plugin's task has ended, for whatever reason.
     ended: CancellationToken,
+    outside: Outside,
 }
 
 impl Loaded {
@@ -139,7 +141,8 @@ impl Loaded {
             broker.make_stream_at(name, stream, STREAMS_MADE);
         }
         let record = Record::new(options.recording.clone(), &manifest.dead_letters.stream);
-        let parts = self.parts((manifest, &options), &provision, &record)?;
+        let outside = Outside::default();
+        let parts = self.parts((manifest, &options), &provision, (&record, &outside))?;
         let host = &manifest.host;
         let admission = Admission::new(host.max_in_flight, host.max_in_flight_bytes);
         let mut local = Local {
@@ -148,6 +151,7 @@ impl Loaded {
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
+            outside,
         };
         local.begin(parts, &options, &admission, &self.metrics).await?;
         if options.forget_handled {
@@ -160,11 +164,12 @@ impl Loaded {
         &self,
         (manifest, options): (&Manifest, &Options),
         provision: &Provision,
-        record: &Record,
+        (record, outside): (&Record, &Outside),
     ) -> Result<Vec<Part>, StartError> {
         let Options { deterministic, determinism, .. } = options;
         let (deterministic, determinism) = (*deterministic, *determinism);
-        let fitting = Fitting { log: None, deterministic, determinism };
+        let outside = Some(outside.clone());
+        let fitting = Fitting { log: None, deterministic, determinism, outside };
         let part = |(name, spec): (&String, &manifest::Plugin)| {
             let loaded = self.plugins.get(name);
             let loaded = loaded.ok_or_else(|| anyhow!("plugin `{name}` was not loaded"))?;
@@ -276,6 +281,12 @@ impl Local {
                 () = self.ended.cancelled() => return,
             }
         }
+    }
+
+    /// The requests of its plugins to servers elsewhere. Where time is paused, it has
+    /// to go on while any is under way: nothing else waits for such a server.
+    pub fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// What plugins have published so far, in the order in which they did. Empty if

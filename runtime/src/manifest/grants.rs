@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Origin, Secret};
+use super::{Origin, Private, Secret};
 
 /// All grants of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,6 +43,8 @@ pub struct Folder {
 pub struct Http {
     /// The servers that requests may go to.
     pub origins: Vec<Origin>,
+    /// Names among them that lead into private networks. Default: none.
+    pub private: Private,
     /// How long a connection may take. Default 3 s.
     pub connect_timeout: Duration,
     /// How long one request may take, to the end of the response. Default 30 s.

@@ -74,7 +74,7 @@ timeout = "2s"
 memory = "128MiB"
 env = { MODE = "live", PORT = 8080, TOKEN = { from-env = "NATS_PASSWORD" } }
 dirs = { "/data" = "files", "/out" = { host = "files", read-only = false } }
-http = ["https://api.example.com:443", "http://127.0.0.1:8080"]
+http = ["https://api.example.com:443", "http://127.0.0.1:8080", "http://billing"]
 isolation = { reuse = 1000 }
 rate = "500/s"
 ack-wait = "20s"
@@ -84,6 +84,7 @@ allow-loop = true
 deterministic = true
 
 [plugins.price.http-options]
+private = { billing = ["10.0.0.0/8", "fd12::/16"] }
 connect-timeout = "1s"
 timeout = "10s"
 header-bytes = "16KiB"
@@ -419,7 +420,15 @@ fn full_grants() -> Grants {
     };
     let origin = |secure, host: &str, port| Origin { secure, host: Server::of(host), port };
     let http = Http {
-        origins: vec![origin(true, "api.example.com", 443), origin(false, "127.0.0.1", 8080)],
+        origins: vec![
+            origin(true, "api.example.com", 443),
+            origin(false, "127.0.0.1", 8080),
+            origin(false, "billing", 80),
+        ],
+        private: BTreeMap::from([(
+            "billing".to_owned(),
+            ["10.0.0.0/8", "fd12::/16"].map(|network| network.parse().unwrap()).into(),
+        )]),
         connect_timeout: Duration::from_secs(1),
         timeout: Duration::from_secs(10),
         header_bytes: 16 << 10,

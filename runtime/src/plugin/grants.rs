@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, filesystem::WasiFilesystemCtx};
 
-use super::{outbound::Outbound, redact::Redaction};
+use super::{
+    outbound::{Outbound, Outside},
+    redact::Redaction,
+};
 use crate::manifest;
 
 /// The grants of one plugin.
@@ -26,11 +29,25 @@ impl Grants {
     ) -> Result<Grants, (PathBuf, io::Error)> {
         let http = grants.http.as_ref().filter(|_| uses_http);
         let env = grants.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        let redaction = Redaction::new(grants.secrets());
         Ok(Grants {
             env: env.collect(),
             folders: folders(&grants.dirs)?,
-            redaction: Redaction::new(grants.secrets()),
-            outbound: Arc::new(Outbound::new(plugin, http)),
+            outbound: Arc::new(Outbound::new(plugin, http, &redaction)),
+            redaction,
+        })
+    }
+
+    /// The same for a host of its own, whose requests count in `outside`.
+    pub(super) fn apart(self: &Arc<Grants>, outside: &Outside) -> Arc<Grants> {
+        if !self.outbound.is_granted() {
+            return Arc::clone(self);
+        }
+        Arc::new(Grants {
+            env: self.env.clone(),
+            folders: self.folders.clone(),
+            redaction: self.redaction.clone(),
+            outbound: Arc::new(self.outbound.apart(outside.clone())),
         })
     }
 

@@ -7,9 +7,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
 
 use super::{
-    CallError, Determinism, Engine, Limits, LoadError, Plugin, Requests, component::Examined,
-    contract::Contract, engine::Shared, grants::Grants, guest::GuestPre, imports, instance::Idle,
-    journal::LogSink, state::State,
+    CallError, Determinism, Engine, Limits, LoadError, Outside, Plugin, Requests,
+    component::Examined, contract::Contract, engine::Shared, grants::Grants, guest::GuestPre,
+    imports, instance::Idle, journal::LogSink, state::State,
 };
 use crate::{
     event::Event,
@@ -30,6 +30,9 @@ pub struct Fitting {
     pub deterministic: bool,
     /// What determines its runs, if it is deterministic, beside the event.
     pub determinism: Determinism,
+    /// Where its requests count that are under way, for a host that ends before the
+    /// plugin does; it then has connections of its own. `None`: nowhere.
+    pub outside: Option<Outside>,
 }
 
 /// What of a plugin does not depend on its settings.
@@ -195,7 +198,11 @@ impl Plugin {
     /// `spec.grants` are not looked at.
     pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
         let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
-        let (pre, grants) = (self.pre.clone(), Arc::clone(&self.grants));
+        let pre = self.pre.clone();
+        let grants = match &fitting.outside {
+            Some(outside) => self.grants.apart(outside),
+            None => Arc::clone(&self.grants),
+        };
         self.engine.fit(Made { name, digest, pre, grants }, spec, fitting)
     }
 

@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod connect;
 mod hooks;
+mod outside;
 mod refusal;
 mod request;
 
@@ -26,7 +27,9 @@ use hyper_util::{
 use tokio::sync::Semaphore;
 
 pub(super) use self::hooks::Http;
+pub use self::outside::Outside;
 use self::{body::Limited, connect::Connector, refusal::Refusal};
+use super::redact::Redaction;
 use crate::manifest::{self, Origin};
 
 /// A connection that is not used for so long is closed.
@@ -38,37 +41,61 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Different things that are said in that time.
 const MOST_SAID: usize = 64;
 
+/// The longest name of a server, in bytes: that of the domain name system.
+const LONGEST_NAME: usize = 255;
+
 /// What one plugin may send, shared by its instances.
 pub(super) struct Outbound {
     plugin: Arc<str>,
     granted: Option<Granted>,
+    outside: Outside,
+    /// Hosts are in lower case, so secrets are.
+    redaction: Redaction,
     said: Mutex<HashMap<(Discriminant<Refusal>, Origin), Instant>>,
 }
 
 /// For a plugin that may send requests.
 struct Granted {
     settings: manifest::Http,
+    connector: Connector,
     client: Client<Connector, Limited>,
     places: Arc<Semaphore>,
 }
 
 impl Outbound {
     /// Reads the certificates of this system if there may be TLS.
-    pub(super) fn new(plugin: Arc<str>, granted: Option<&manifest::Http>) -> Outbound {
-        Outbound::with_lookup(plugin, granted, connect::system)
-    }
-
-    fn with_lookup(
+    pub(super) fn new(
         plugin: Arc<str>,
         granted: Option<&manifest::Http>,
-        lookup: connect::Lookup,
+        redaction: &Redaction,
     ) -> Outbound {
-        let granted = granted.map(|settings| Granted {
-            client: client(settings, lookup),
-            places: Arc::new(Semaphore::new(settings.concurrency)),
-            settings: settings.clone(),
-        });
-        Outbound { plugin, granted, said: Mutex::default() }
+        let granted = granted.map(|settings| Granted::new(settings.clone(), connector(settings)));
+        Outbound {
+            plugin,
+            granted,
+            outside: Outside::default(),
+            redaction: redaction.in_lower_case(),
+            said: Mutex::default(),
+        }
+    }
+
+    /// The same for a host of its own, whose requests count in `outside`. No
+    /// connection is shared: those of a host end with the runtime that it is on.
+    pub(super) fn apart(&self, outside: Outside) -> Outbound {
+        let again =
+            |granted: &Granted| Granted::new(granted.settings.clone(), granted.connector.clone());
+        Outbound {
+            plugin: Arc::clone(&self.plugin),
+            granted: self.granted.as_ref().map(again),
+            outside,
+            redaction: self.redaction.clone(),
+            said: Mutex::default(),
+        }
+    }
+
+    /// Whether requests may go anywhere.
+    pub(super) fn is_granted(&self) -> bool {
+        self.granted.is_some()
     }
 
     /// The grant that allows requests to `origin`.
@@ -81,7 +108,8 @@ impl Outbound {
         if !refusal.is_told() || !self.is_news(refusal.kind(), origin) {
             return;
         }
-        tracing::warn!(plugin = &*self.plugin, event, "{}", refusal.explain(origin));
+        let text = refusal.explain(origin);
+        tracing::warn!(plugin = &*self.plugin, event, "{}", self.redaction.text(&text));
     }
 
     fn is_news(&self, kind: Discriminant<Refusal>, origin: &Origin) -> bool {
@@ -97,11 +125,25 @@ impl Outbound {
     }
 }
 
-fn client(settings: &manifest::Http, lookup: connect::Lookup) -> Client<Connector, Limited> {
+impl Granted {
+    fn new(settings: manifest::Http, connector: Connector) -> Granted {
+        Granted {
+            client: client(&settings, connector.clone()),
+            connector,
+            places: Arc::new(Semaphore::new(settings.concurrency)),
+            settings,
+        }
+    }
+}
+
+fn connector(settings: &manifest::Http) -> Connector {
     let secure = settings.origins.iter().any(|origin| origin.secure);
     let roots =
         if secure { connect::roots() } else { tokio_rustls::rustls::RootCertStore::empty() };
-    let connector = Connector::new(lookup, settings.connect_timeout, roots);
+    Connector::new(connect::system, &settings.private, settings.connect_timeout, roots)
+}
+
+fn client(settings: &manifest::Http, connector: Connector) -> Client<Connector, Limited> {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -116,7 +158,7 @@ fn origin_of(uri: &Uri) -> Option<Origin> {
     let (host, port) = (authority.host(), authority.port());
     // What stands beside host and port: a user, or a port that is none.
     let length = host.len() + port.as_ref().map_or(0, |port| port.as_str().len() + 1);
-    if host.is_empty() || authority.as_str().len() != length {
+    if host.is_empty() || host.len() > LONGEST_NAME || authority.as_str().len() != length {
         return None;
     }
     let secure = uri.scheme() != Some(&http::uri::Scheme::HTTP);

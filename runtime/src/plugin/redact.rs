@@ -15,7 +15,7 @@ const SHORTEST: usize = 6;
 const MARK: &str = "(secret)";
 
 /// The secrets of one plugin.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Redaction {
     /// Those that contain others come first.
     secrets: Vec<String>,
@@ -40,6 +40,12 @@ impl Redaction {
     /// The length of the longest secret in bytes; 0: there is none.
     pub(super) fn longest(&self) -> usize {
         self.secrets.first().map_or(0, String::len)
+    }
+
+    /// The same for texts that were brought to lower case, such as names of servers.
+    pub(super) fn in_lower_case(&self) -> Redaction {
+        let secrets = self.secrets.iter().map(|secret| secret.to_ascii_lowercase());
+        Redaction { secrets: secrets.collect() }
     }
 
     /// `text` without the secrets.
@@ -75,6 +81,13 @@ mod tests {
     fn lines_of_a_secret_are_secrets_and_short_ones_are_not() {
         let redaction = redaction(&["-----BEGIN-----\nMIIBabc\nab\n", "12345"]);
         assert_eq!(redaction.text("got MIIBabc, ab, 12345"), "got (secret), ab, 12345");
+    }
+
+    #[test]
+    fn a_secret_in_lower_case_is_one() {
+        let redaction = redaction(&["HunterTwo"]);
+        assert_eq!(redaction.text("huntertwo"), "huntertwo");
+        assert_eq!(redaction.in_lower_case().text("x.huntertwo.y"), "x.(secret).y");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 use super::{Surroundings, bytes, nats::secret, number, time, unreadable};
 use crate::manifest::{
-    defaults,
+    Origin, Server, defaults,
     grants::{Folder, Grants, Http, Variable},
     problem::Problem,
     raw,
     reader::Report,
     source::{Target, join},
+    suggest,
 };
 
 /// Checks the grants of the plugin at `path`.
@@ -45,8 +46,14 @@ fn http(path: &str, raw: &raw::Plugin, report: &mut Report) -> Option<Http> {
         return None;
     }
     let options = options.unwrap_or(&default);
+    let private = options.private.clone().unwrap_or_default();
+    if report.is_sound(&[&join(path, "http")]) {
+        let useless = private.keys().filter_map(|name| useless(name, &options_path, &origins));
+        useless.for_each(|problem| report.add(problem));
+    }
     let http = Http {
         origins,
+        private,
         connect_timeout: time(options.connect_timeout, defaults::HTTP_CONNECT_TIMEOUT),
         timeout: time(options.timeout, defaults::HTTP_TIMEOUT),
         header_bytes: bytes(options.header_bytes, defaults::HTTP_HEADER_BYTES),
@@ -57,6 +64,28 @@ fn http(path: &str, raw: &raw::Plugin, report: &mut Report) -> Option<Http> {
         idempotency_key: options.idempotency_key.unwrap_or(true),
     };
     (!http.origins.is_empty()).then_some(http)
+}
+
+/// The problem of a name in `private` that leads nowhere.
+fn useless(name: &str, options_path: &str, origins: &[Origin]) -> Option<Problem> {
+    let named = |origin: &Origin| match &origin.host {
+        Server::Name(name) => Some(name.clone()),
+        Server::Address(_) => None,
+    };
+    let names: Vec<String> = origins.iter().filter_map(named).collect();
+    if names.iter().any(|other| other == name) {
+        return None;
+    }
+    let key = join(&join(options_path, "private"), name);
+    let help = match suggest::nearest(name, names.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if matches!(Server::of(name), Server::Address(_)) => {
+            "an address that `http` names needs no network: remove it".to_owned()
+        }
+        None => "write a name as it is in `http`, without scheme and port".to_owned(),
+    };
+    let message = format!("`{key}` has no effect: `http` names no such server");
+    Some(Problem::new("no-effect", message).label(Target::Key(key), "").help(help))
 }
 
 fn dirs(

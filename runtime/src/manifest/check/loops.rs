@@ -1,7 +1,7 @@
 //! Plugins that feed themselves or each other: one event would become many,
 //! without an end.
 //!
-//! What a plugin may cause is what it may publish, and its own dead letters.
+//! What a plugin may cause is what it may publish and ask, and its own dead letters.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -38,6 +38,31 @@ pub fn check(manifest: &Manifest, report: &mut Report) {
             report.add(problem(manifest, &cycle));
         }
     }
+    for (name, plugin) in &manifest.plugins {
+        report_self_request(manifest, name, plugin, report);
+    }
+}
+
+/// A plugin that runs one event at a time and asks itself waits for its own end.
+/// Without `allow-loop` it is in a loop and said already.
+fn report_self_request(manifest: &Manifest, name: &str, plugin: &Plugin, report: &mut Report) {
+    // A stream takes the request, and the server answers that it has it.
+    if !plugin.allow_loop || plugin.concurrency > 1 || plugin.stream.is_some() {
+        return;
+    }
+    let feeds = |asked: &Pattern| plugin.subscribe.iter().find(|filter| filter.overlaps(asked));
+    let both = plugin.request.iter().find_map(|asked| Some((asked, feeds(asked)?)));
+    let Some((asked, subscribed)) = both else { return };
+    let path = join("plugins", name);
+    let at = |key: &str, pattern: &Pattern| {
+        Target::Value(manifest.source.element(&format!("{path}.{key}"), pattern.as_str()))
+    };
+    let message = format!("`{path}` may ask itself, and runs one event at a time");
+    let problem = Problem::new("self-request", message)
+        .label(at("request", asked), "waits for the run that it comes from")
+        .label(at("subscribe", subscribed), "comes in here")
+        .help("narrow `request`, or raise `concurrency`: it would wait until its time-out");
+    report.add(problem);
 }
 
 type Feeds<'m> = BTreeMap<&'m str, Vec<Feed<'m>>>;
@@ -72,6 +97,7 @@ fn causes(
     };
     let mut causes = listed("publish", &plugin.publish);
     causes.extend(listed("publish-core", &plugin.publish_core));
+    causes.extend(listed("request", &plugin.request));
     let dead_letters = Pattern::parse(&format!("{}.{name}.>", manifest.dead_letters.prefix));
     causes.extend(dead_letters.ok().map(|pattern| (None, pattern)));
     causes
@@ -115,6 +141,9 @@ fn problem(manifest: &Manifest, cycle: &[Feed<'_>]) -> Problem {
     let message = match cycle {
         [only] if only.list.is_none() => {
             format!("the plugin `{}` reads its own dead letters", only.from)
+        }
+        [only] if only.list == Some("request") => {
+            format!("the plugin `{}` may ask itself", only.from)
         }
         [only] => format!("the plugin `{}` may publish what it subscribes to", only.from),
         _ => {

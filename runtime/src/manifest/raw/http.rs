@@ -1,11 +1,14 @@
 //! Outbound HTTP as it is written: which servers, and the limits.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
+use toml::de::DeValue;
 
 use super::{GIB, HOUR, KIB, MIB};
 use crate::manifest::{
+    network::{self, Private},
     origin::Origin,
     problem::quoted,
     reader::{Node, Report, Table},
@@ -15,10 +18,29 @@ use crate::manifest::{
 /// The most servers of one plugin.
 const MOST_ORIGINS: usize = 100;
 
+/// The most networks of one name.
+const MOST_NETWORKS: usize = 100;
+
+/// The networks of one name.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "describes `Private` in the JSON Schema")]
+pub enum Networks {
+    /// `billing = "10.0.0.0/8"`
+    One(String),
+    /// `billing = ["10.1.0.0/16", "fd12:3456::/32"]`
+    Several(Vec<String>),
+}
+
 /// `[plugins.<name>.http-options]`: limits of outbound HTTP.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HttpOptions {
+    /// Names among the servers of `http` that lead into private networks: each
+    /// with the networks, or addresses, that it may lead to. It then leads
+    /// nowhere else. `private = { billing = "10.0.0.0/8" }`
+    #[schemars(with = "Option<BTreeMap<String, Networks>>", extend("default" = {}, "examples" = [{ "billing": "10.0.0.0/8" }, { "db.internal": ["10.1.0.0/16", "fd12:3456::/32"] }]))]
+    pub private: Option<Private>,
     /// How long a connection may take, with the look-up of the name, the TLS
     /// handshake, and the wait for a free place (`requests`, `concurrency`);
     /// 10 ms to 1 min. `connect-timeout = "3s"`
@@ -54,6 +76,7 @@ impl HttpOptions {
     pub(super) fn read(table: &mut Table<'_, '_>) -> HttpOptions {
         let least = Duration::from_millis(10);
         HttpOptions {
+            private: table.get("private", private),
             connect_timeout: table
                 .get("connect-timeout", value::time(least..=Duration::from_secs(60))),
             timeout: table.get("timeout", value::time(least..=HOUR)),
@@ -103,4 +126,62 @@ fn origin(node: &Node<'_>, help: &str, report: &mut Report) -> Option<Origin> {
     let message = format!("`{}` is {shown}, which cannot be granted: {what}", node.path);
     report.add(node.problem("bad-origin", message).help(help));
     None
+}
+
+/// Reads the names that lead into private networks.
+fn private(node: &Node<'_>, report: &mut Report) -> Option<Private> {
+    if !node.value.is_table() {
+        let help = "write `private = { billing = \"10.0.0.0/8\" }`";
+        report.add(node.wrong_type("a table of names", help));
+        return None;
+    }
+    node.named(report, |name, node, report| networks(name, node, report))
+}
+
+fn networks(name: &str, node: &Node<'_>, report: &mut Report) -> Option<Vec<IpNet>> {
+    const EXAMPLE: &str = "write \"10.0.0.0/8\", or [\"10.1.0.0/16\", \"fd12:3456::/32\"]";
+    let elements = match (node.value, node.elements()) {
+        (DeValue::String(_), _) => return network(node, EXAMPLE, report).map(|one| vec![one]),
+        (_, Some(elements)) => elements,
+        (DeValue::Table(_), _) => {
+            let help = format!("put a name with dots in quotes: `\"{name}.…\" = \"10.0.0.0/8\"`");
+            report.add(node.wrong_type("a network, or a list of them", &help));
+            return None;
+        }
+        _ => {
+            report.add(node.wrong_type("a network, or a list of them", EXAMPLE));
+            return None;
+        }
+    };
+    let mut found: Vec<(String, IpNet)> = Vec::new();
+    for element in elements {
+        let Some(network) = network(&element, EXAMPLE, report) else { continue };
+        match found.iter().find(|(_, other)| *other == network) {
+            Some((first, _)) => {
+                report.add(value::listed_twice(&element, first, &network.to_string()));
+            }
+            None => found.push((element.path, network)),
+        }
+    }
+    match node.value.as_array().map_or(0, |items| items.len()) {
+        0 => report.add(value::empty_list(node, EXAMPLE)),
+        n if n > MOST_NETWORKS => {
+            let message = format!("`{}` names more than {MOST_NETWORKS} networks", node.path);
+            report.add(node.problem("too-many", message).help("name wider networks"));
+        }
+        _ => {}
+    }
+    Some(found.into_iter().map(|(_, network)| network).collect())
+}
+
+fn network(node: &Node<'_>, help: &str, report: &mut Report) -> Option<IpNet> {
+    let text = node.text("a network", help, report)?;
+    match network::parse(text) {
+        Ok(network) => Some(network),
+        Err((what, help)) => {
+            let message = format!("`{}` is {}: {what}", node.path, quoted(text));
+            report.add(node.problem("bad-network", message).help(help));
+            None
+        }
+    }
 }

@@ -155,8 +155,8 @@ pub struct Plugin {
     #[schemars(with = "Option<BTreeMap<String, grants::Folder>>", extend("default" = {}, "examples" = [{ "/data": { "host": "./data", "read-only": true } }, { "/data": "./data" }]))]
     pub dirs: Option<BTreeMap<String, grants::Folder>>,
     /// The servers that it may send HTTP requests to: scheme, host and port,
-    /// exactly. A name may not lead to a private address; such an address has to
-    /// be named itself. `http = ["https://api.example.com", "http://127.0.0.1:8080"]`
+    /// exactly. A name leads to public addresses; a private one has to be named
+    /// itself, or its network in `http-options.private`. `http = ["https://api.example.com", "http://127.0.0.1:8080"]`
     #[schemars(with = "Option<Vec<String>>", extend("default" = [], "examples" = [["https://api.example.com", "http://127.0.0.1:8080"]]))]
     pub http: Option<Vec<Origin>>,
     /// Limits of outbound HTTP.

@@ -1,19 +1,28 @@
-//! Which addresses a name may lead to: those of the public internet. What is
-//! private, special or not assigned for use there has to be named itself.
+//! Which addresses a name may lead to: those of the public internet, unless the
+//! manifest says into which private networks it leads. What else is private,
+//! special or not assigned for use there has to be named itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::manifest::{Origin, Server};
+use crate::manifest::{Origin, Private, Server, is_nameable};
 
 /// Azure's metadata and management service, which looks like a public address.
 const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
-/// Whether a connection for `origin` may go to `address`.
-pub(super) fn may_reach(origin: &Origin, address: IpAddr) -> bool {
-    match &origin.host {
-        Server::Address(granted) => *granted == address,
-        Server::Name(name) if name == "localhost" => address.is_loopback(),
-        Server::Name(_) => is_public(address),
+/// Whether a connection for `origin` may go to `address`. A name that leads into
+/// private networks leads nowhere else: what it is told must not get out when it
+/// does.
+pub(super) fn may_reach(origin: &Origin, private: &Private, address: IpAddr) -> bool {
+    let name = match &origin.host {
+        Server::Address(granted) => return *granted == address,
+        Server::Name(name) => name,
+    };
+    match private.get(name) {
+        Some(networks) => {
+            is_nameable(address) && networks.iter().any(|network| network.contains(&address))
+        }
+        None if name == "localhost" => address.is_loopback(),
+        None => is_public(address),
     }
 }
 
@@ -57,7 +66,7 @@ mod tests {
 
     fn by_name(address: &str) -> bool {
         let origin = Origin::parse("http://api.example.com").unwrap();
-        may_reach(&origin, address.parse().unwrap())
+        may_reach(&origin, &Private::new(), address.parse().unwrap())
     }
 
     #[test]
@@ -124,8 +133,9 @@ mod tests {
     #[test]
     fn an_address_that_is_named_is_that_address() {
         let origin = Origin::parse("http://169.254.169.254").unwrap();
-        assert!(may_reach(&origin, "169.254.169.254".parse().unwrap()));
-        assert!(!may_reach(&origin, "169.254.169.253".parse().unwrap()));
+        let reaches = |address: &str| may_reach(&origin, &Private::new(), address.parse().unwrap());
+        assert!(reaches("169.254.169.254"));
+        assert!(!reaches("169.254.169.253"));
     }
 
     #[test]
@@ -134,7 +144,38 @@ mod tests {
         for (address, expected) in
             [("127.0.0.1", true), ("::1", true), ("10.0.0.1", false), ("1.1.1.1", false)]
         {
-            assert_eq!(may_reach(&origin, address.parse().unwrap()), expected, "{address}");
+            let reached = may_reach(&origin, &Private::new(), address.parse().unwrap());
+            assert_eq!(reached, expected, "{address}");
         }
+    }
+
+    #[test]
+    fn a_name_leads_into_its_networks_and_nowhere_else() {
+        let networks = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+        let private = Private::from([
+            ("billing".to_owned(), networks(&["10.0.0.0/8", "fd00::/8", "100.64.0.0/10"])),
+            ("localhost".to_owned(), networks(&["127.0.0.1/32"])),
+        ]);
+        let reaches = |name: &str, address: &str| {
+            let origin = Origin::parse(&format!("http://{name}")).unwrap();
+            may_reach(&origin, &private, address.parse().unwrap())
+        };
+        for address in ["10.1.2.3", "fd12::1", "100.64.0.1"] {
+            assert!(reaches("billing", address), "{address}");
+            assert!(!reaches("other", address), "{address}");
+        }
+        for address in [
+            "1.1.1.1",
+            "127.0.0.1",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "::ffff:10.1.2.3",
+            "64:ff9b::a01:203",
+        ] {
+            assert!(!reaches("billing", address), "{address}");
+        }
+        assert!(reaches("localhost", "127.0.0.1") && !reaches("localhost", "::1"));
     }
 }

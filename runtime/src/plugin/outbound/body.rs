@@ -1,5 +1,6 @@
-//! Bodies with limits: the request's is counted as it goes out; the response's is
-//! brought by a task that ends with the run, however slowly the guest reads.
+//! Bodies with limits: the request's is counted as it goes out, and taken to its
+//! end whatever becomes of the request; the response's is brought by a task that
+//! ends with the run, however slowly the guest reads.
 
 use std::{
     pin::Pin,
@@ -19,13 +20,62 @@ use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::refusal::Refusal;
 
+/// A request's body that a guest can write to its end, although nobody wants it any
+/// more: the request was refused, has failed, or was answered early. A guest that
+/// finds its body closed while it writes has no error to tell from it, and some
+/// runtimes (StarlingMonkey's `fetch`) then abort before they look at the answer.
+pub(super) struct Patient {
+    body: Option<WasiBody>,
+    most: u64,
+    end: CancellationToken,
+}
+
+impl Patient {
+    /// What is left of `body` when nobody wants it is taken, up to `most` bytes, until
+    /// `end`, which is that of the run.
+    pub(super) fn new(body: WasiBody, most: u64, end: CancellationToken) -> Patient {
+        Patient { body: Some(body), most, end }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        let is_over = self.is_at_end() || self.end.is_cancelled();
+        let (Some(mut body), false) = (self.body.take(), is_over) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (end, mut left) = (self.end.clone(), self.most);
+        // The guest pays for it with its own time: each part is a call of it.
+        runtime.spawn(end.run_until_cancelled_owned(async move {
+            while let Some(Ok(frame)) = body.frame().await {
+                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(rest) = left.checked_sub(size) else { return };
+                left = rest;
+            }
+        }));
+    }
+}
+
 /// A request's body that may not be larger than it may be.
 pub(super) struct Limited {
-    body: WasiBody,
+    body: Patient,
     left: u64,
     most: u64,
     over: Arc<AtomicBool>,
@@ -33,17 +83,9 @@ pub(super) struct Limited {
 
 impl Limited {
     /// `over` is set when there is more than `most` bytes.
-    pub(super) fn new(body: WasiBody, most: u64, over: Arc<AtomicBool>) -> Limited {
+    pub(super) fn new(body: Patient, most: u64, over: Arc<AtomicBool>) -> Limited {
         Limited { body, left: most, most, over }
     }
-}
-
-/// Reads the body of a request that goes nowhere, for so long: guests there are
-/// (StarlingMonkey) that abort when what they write to is closed, and have no way
-/// to hear why.
-pub(super) async fn drain(mut body: WasiBody, patience: Duration) {
-    let read = async { while let Some(Ok(_)) = body.frame().await {} };
-    _ = timeout(patience, read).await;
 }
 
 impl Body for Limited {
@@ -54,7 +96,7 @@ impl Body for Limited {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+        let Some(frame) = ready!(self.body.poll_frame(cx)) else {
             return Poll::Ready(None);
         };
         let frame = frame?;
@@ -72,11 +114,11 @@ impl Body for Limited {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

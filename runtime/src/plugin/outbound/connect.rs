@@ -29,7 +29,7 @@ use tokio_rustls::{
 };
 
 use super::{address::may_reach, origin_of, refusal::Refusal};
-use crate::manifest::{Origin, Server};
+use crate::manifest::{Origin, Private, Server};
 
 /// Look-ups of one plugin at a time. One that takes too long is not waited for,
 /// but the system goes on with it.
@@ -51,6 +51,7 @@ pub(super) fn system(name: String, port: u16) -> BoxFuture<'static, io::Result<V
 pub(super) struct Connector {
     lookup: Lookup,
     lookups: Arc<Semaphore>,
+    private: Arc<Private>,
     limit: Duration,
     /// An error if there is no TLS in this build.
     tls: Result<TlsConnector, Arc<io::Error>>,
@@ -69,8 +70,13 @@ impl Connection for Box<dyn Wire> {
 
 impl Connector {
     /// `limit`: how long a connection may take, from the look-up to the end of the
-    /// TLS handshake.
-    pub(super) fn new(lookup: Lookup, limit: Duration, roots: RootCertStore) -> Connector {
+    /// TLS handshake. `private`: the names that lead into private networks.
+    pub(super) fn new(
+        lookup: Lookup,
+        private: &Private,
+        limit: Duration,
+        roots: RootCertStore,
+    ) -> Connector {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -78,6 +84,7 @@ impl Connector {
         Connector {
             lookup,
             lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
+            private: Arc::new(private.clone()),
             limit,
             tls: config.map(speaking_http1).map_err(|error| Arc::new(io::Error::other(error))),
         }
@@ -103,16 +110,20 @@ impl Connector {
     async fn addresses(&self, origin: &Origin) -> Result<Vec<SocketAddr>, Refusal> {
         let name = match &origin.host {
             Server::Address(address) => return Ok(vec![SocketAddr::new(*address, origin.port)]),
-            Server::Name(name) => name.clone(),
+            Server::Name(name) => name,
         };
         let unknown = |error| Refusal::Lookup(Arc::new(error));
-        let found = self.look_up(name, origin.port).await.map_err(unknown)?;
+        let found = self.look_up(name.clone(), origin.port).await.map_err(unknown)?;
         let nothing = || unknown(io::Error::other("it has no address"));
         let first = found.first().ok_or_else(nothing)?.ip();
         let mut allowed = found;
-        allowed.retain(|address| may_reach(origin, address.ip()));
+        allowed.retain(|address| may_reach(origin, &self.private, address.ip()));
         allowed.truncate(MOST_ADDRESSES);
-        if allowed.is_empty() { Err(Refusal::Private(first)) } else { Ok(allowed) }
+        match allowed.is_empty() {
+            false => Ok(allowed),
+            true if self.private.contains_key(name) => Err(Refusal::Elsewhere(first)),
+            true => Err(Refusal::Private(first)),
+        }
     }
 
     async fn look_up(&self, name: String, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -1,7 +1,7 @@
 //! Where `wasi:http` hands a request over: what belongs to one store, and what to
 //! the run that it is in.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, header};
 use tokio::sync::Semaphore;
@@ -9,7 +9,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::{
-    Granted, Outbound, body, origin_of,
+    Granted, Outbound,
+    body::Patient,
+    origin_of,
     refusal::Refusal,
     request::{Answer, Exchange},
 };
@@ -18,9 +20,8 @@ use crate::manifest::Origin;
 /// What a guest may hand over of a body at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// How long a guest may go on writing a request that is refused, before it is
-/// told: it has not come to where it would look.
-const COURTESY: Duration = Duration::from_millis(100);
+/// What is taken of the body of a request where none is granted, in bytes.
+const UNGRANTED: u64 = 8 << 20;
 
 /// The header that tells a server that it has seen a request before.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -89,50 +90,43 @@ impl Run {
         self.keyed += 1;
         key
     }
+}
 
-    /// A request with the headers that the host adds.
+impl Hooks {
     fn exchange(
         &mut self,
-        outbound: &Arc<Outbound>,
-        (origin, granted): (Origin, &Granted),
-        mut request: Request<WasiBody>,
+        mut request: Request<Patient>,
         options: Option<RequestOptions>,
-    ) -> Exchange {
+    ) -> Result<Exchange, (Refusal, Origin)> {
+        let nowhere = || Origin::of_request(true, "(none)", None);
+        let origin = origin_of(request.uri()).ok_or_else(|| (Refusal::Authority, nowhere()))?;
+        let Some(granted) = self.outbound.grant(&origin) else {
+            return Err((Refusal::NotGranted, origin));
+        };
+        if request.method() == Method::CONNECT {
+            return Err((Refusal::Tunnel, origin));
+        }
         if takes_key(&request, granted)
-            && let Some(key) = self.key()
+            && let Some(key) = self.run.key()
         {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
         if !request.headers().contains_key(header::USER_AGENT) {
             request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         }
-        Exchange {
-            outbound: Arc::clone(outbound),
+        Ok(Exchange {
+            outbound: Arc::clone(&self.outbound),
             origin,
-            event: self.event.clone(),
-            places: [Arc::clone(&self.places), Arc::clone(&granted.places)],
-            end: self.end.clone(),
+            event: self.run.event.clone(),
+            places: [Arc::clone(&self.run.places), Arc::clone(&granted.places)],
+            end: self.run.end.clone(),
             options: options.unwrap_or_default(),
             request,
-        }
+        })
     }
 }
 
-/// Where a request goes, if it may go.
-fn admitted<'a>(
-    outbound: &'a Outbound,
-    request: &Request<WasiBody>,
-) -> Result<(Origin, &'a Granted), (Refusal, Origin)> {
-    let nowhere = || Origin::of_request(true, "(none)", None);
-    let origin = origin_of(request.uri()).ok_or_else(|| (Refusal::Authority, nowhere()))?;
-    match outbound.grant(&origin) {
-        None => Err((Refusal::NotGranted, origin)),
-        Some(_) if request.method() == Method::CONNECT => Err((Refusal::Tunnel, origin)),
-        Some(granted) => Ok((origin, granted)),
-    }
-}
-
-fn takes_key(request: &Request<WasiBody>, granted: &Granted) -> bool {
+fn takes_key(request: &Request<Patient>, granted: &Granted) -> bool {
     granted.settings.idempotency_key
         && matches!(*request.method(), Method::POST | Method::PATCH)
         && !request.headers().contains_key(IDEMPOTENCY_KEY)
@@ -145,21 +139,14 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        match admitted(&self.outbound, &request) {
-            Ok(admitted) => {
-                let exchange = self.run.exchange(&self.outbound, admitted, request, options);
-                Box::new(exchange.run())
-            }
+        let granted = self.outbound.granted.as_ref();
+        let most = granted.map_or(UNGRANTED, |granted| granted.settings.request_bytes);
+        let request = request.map(|body| Patient::new(body, most, self.run.end.clone()));
+        match self.exchange(request, options) {
+            Ok(exchange) => Box::new(exchange.run()),
             Err((refusal, origin)) => {
                 self.outbound.explain(&refusal, &origin, &self.run.event);
-                let end = self.run.end.clone();
-                Box::new(async move {
-                    tokio::select! {
-                        () = end.cancelled() => {}
-                        () = body::drain(request.into_body(), COURTESY) => {}
-                    }
-                    Err(refusal.code())
-                })
+                Box::new(std::future::ready(Err(refusal.code())))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
 use humantime::format_duration;
 use wasmtime_wasi_http::Error;
 
-use crate::manifest::Origin;
+use crate::manifest::{Origin, Server, is_nameable};
 
 /// Why there is no response, or no whole one.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     Tunnel,
     /// The name leads to this address, which has to be named itself.
     Private(IpAddr),
+    /// The name leads to this address, and not into the networks named for it.
+    Elsewhere(IpAddr),
     /// As many requests are under way as may be.
     Busy {
         /// The key that limits them.
@@ -67,7 +69,7 @@ impl Refusal {
             Refusal::NotGranted => Error::HttpRequestDenied,
             Refusal::Authority => Error::HttpRequestUriInvalid,
             Refusal::Tunnel => Error::HttpRequestMethodInvalid,
-            Refusal::Private(_) => Error::DestinationIpProhibited,
+            Refusal::Private(_) | Refusal::Elsewhere(_) => Error::DestinationIpProhibited,
             Refusal::Busy { .. } => Error::ConnectionLimitReached,
             Refusal::Lookup(error) => {
                 Error::DnsError { rcode: Some(error.to_string()), info_code: None }
@@ -90,6 +92,21 @@ impl Refusal {
     /// What the log says of a request to `origin`.
     pub(super) fn explain(&self, origin: &Origin) -> String {
         format!("a request to {origin} {}", Explained(self, origin))
+    }
+}
+
+fn private(address: IpAddr, origin: &Origin, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let granted = Origin { host: Server::Address(address), ..origin.clone() };
+    write!(
+        f,
+        "was refused: the name leads to {address}, which is not public; if the plugin may go there, grant the address itself, `http = [\"{granted}\"]`"
+    )?;
+    match &origin.host {
+        Server::Name(name) if is_nameable(address) => write!(
+            f,
+            ", or say where the name leads, `http-options.private = {{ \"{name}\" = \"{address}\" }}`"
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -135,10 +152,10 @@ impl fmt::Display for Explained<'_> {
                 f.write_str("was refused: its URL has no host, a bad port or a user in it")
             }
             Refusal::Tunnel => f.write_str("was refused: the method CONNECT is not served"),
-            Refusal::Private(address) => write!(
+            Refusal::Private(address) => private(*address, origin, f),
+            Refusal::Elsewhere(address) => write!(
                 f,
-                "was refused: the name leads to {address}, which is not public; if the plugin may go there, grant the address itself, `http = [\"{}\"]`",
-                Origin { host: crate::manifest::Server::Address(*address), ..(*origin).clone() }
+                "was refused: the name leads to {address}, and `http-options.private` says that it leads elsewhere; add the network to it if the plugin may go there"
             ),
             Refusal::Busy { key, most } => write!(
                 f,

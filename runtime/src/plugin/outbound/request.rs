@@ -21,7 +21,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::{
     Granted, Outbound,
-    body::{self, Limited},
+    body::{self, Limited, Patient},
+    outside::UnderWay,
     refusal::Refusal,
 };
 use crate::manifest::{Http, Origin};
@@ -41,7 +42,7 @@ pub(super) struct Exchange {
     pub(super) places: [Arc<Semaphore>; 2],
     pub(super) end: CancellationToken,
     pub(super) options: RequestOptions,
-    pub(super) request: Request<WasiBody>,
+    pub(super) request: Request<Patient>,
 }
 
 /// What is left of an exchange when the response has begun.
@@ -57,6 +58,7 @@ struct Body {
     incoming: Incoming,
     /// Given back when the body has ended.
     places: [OwnedSemaphorePermit; 2],
+    under_way: UnderWay,
 }
 
 impl Exchange {
@@ -76,11 +78,12 @@ impl Exchange {
         let limit = granted.settings.timeout;
         let deadline = Instant::now() + limit;
         let end = self.end.clone();
+        let under_way = outbound.outside.enter();
         tokio::select! {
             biased;
             () = end.cancelled() => Err(Refusal::Ended),
             () = sleep_until(deadline) => Err(Refusal::Timeout(limit)),
-            answer = self.exchange(granted, deadline) => answer,
+            answer = self.exchange(granted, deadline, under_way) => answer,
         }
     }
 
@@ -88,6 +91,7 @@ impl Exchange {
         self,
         granted: &Granted,
         deadline: Instant,
+        under_way: UnderWay,
     ) -> Result<(Response<WasiBody>, Rest), Refusal> {
         let settings = &granted.settings;
         let places = places(&self.places, settings).await?;
@@ -124,6 +128,7 @@ impl Exchange {
             limit: settings.timeout,
             incoming,
             places,
+            under_way,
         };
         let rest = async move {
             rest.bring(guest).await;
@@ -168,7 +173,7 @@ impl Body {
             brought = body::bring(self.incoming, self.most, self.pause, &guest) => brought,
         };
         // The connection is closed or free again: so is the place.
-        drop(self.places);
+        drop((self.places, self.under_way));
         let Err(refusal) = brought else { return };
         self.outbound.explain(&refusal, &self.origin, &self.event);
         tokio::select! {

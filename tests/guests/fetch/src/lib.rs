@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! { "requests": [{ "method": "POST", "url": ["http", "127.0.0.1:80", "/path"],
-//!                  "headers": [["a", "b"]], "body": 3, "read": false }],
+//!                  "headers": [["a", "b"]], "body": 3, "whole": true, "read": false }],
 //!   "parallel": true, "retries": 1, "leave": false }
 //! ```
 
@@ -61,7 +61,7 @@ fn send(request: &Value) -> Result<FutureIncomingResponse, ErrorCode> {
     outgoing.set_method(&method).map_err(bad)?;
     let body = outgoing.body().unwrap();
     let sent = outgoing_handler::handle(outgoing, None)?;
-    write(body, request["body"].as_u64().unwrap_or(0));
+    write(body, request["body"].as_u64().unwrap_or(0), request["whole"] == true);
     Ok(sent)
 }
 
@@ -76,13 +76,14 @@ fn method(name: &str) -> Method {
     }
 }
 
-/// As much of the body as is taken.
-fn write(body: OutgoingBody, length: u64) {
+/// As much of the body as is taken; `whole`: that has to be all of it.
+fn write(body: OutgoingBody, length: u64, whole: bool) {
     let stream = body.write().unwrap();
     let mut left = usize::try_from(length).unwrap();
     while left > 0 {
         let size = left.min(4096);
-        if stream.blocking_write_and_flush(&vec![b'x'; size]).is_err() {
+        if let Err(error) = stream.blocking_write_and_flush(&vec![b'x'; size]) {
+            assert!(!whole, "{left} bytes were not taken: {error:?}");
             break;
         }
         left -= size;
