@@ -129,6 +129,38 @@ fn what_has_not_changed_is_not_built_again() {
 }
 
 #[test]
+fn who_forgets_to_build_is_told_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "stale", "c", "router");
+    let said = |folder: &Path, arguments: &[&str]| verb(folder, arguments).stderr;
+    let (handler, component) = (project.join("handler.c"), project.join("build/stale.wasm"));
+    let (text, bytes) = (fs::read_to_string(&handler).unwrap(), fs::read(&component).unwrap());
+    // Saved unchanged; and what no component is made of.
+    fs::write(&handler, &text).unwrap();
+    fs::write(project.join("README.md"), "# Another\n").unwrap();
+    fs::write(project.join("notes.c.txt"), "new").unwrap();
+    for arguments in [&["test"][..], &["check"]] {
+        assert_eq!(said(&project, arguments), "", "{arguments:?}");
+    }
+
+    fs::write(&handler, text.replace("rooms.other", "rooms.rest")).unwrap();
+    let warning = "warning: plugin `stale`: `handler.c` has changed since the component was built: run `pelton build";
+    for arguments in [&["test"][..], &["check"], &["pipe"]] {
+        let said = said(&project, arguments);
+        assert!(said.contains(&format!("{warning}`\n")), "{arguments:?}: {said}");
+    }
+    let said_above = said(folder.path(), &["test", "stale"]);
+    assert!(said_above.contains(&format!("{warning} stale`\n")), "{said_above}");
+
+    assert_eq!(build(&project, &["--offline"]).status.code(), Some(0));
+    assert_eq!(said(&project, &["test"]), "");
+    // A component of somebody else's: nothing is known of it.
+    fs::write(&handler, &text).unwrap();
+    fs::write(&component, bytes).unwrap();
+    assert_eq!(said(&project, &["check"]), "");
+}
+
+#[test]
 fn the_compilers_own_words_come_through_and_the_old_component_stays() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "broken", "c", "router");
@@ -272,8 +304,14 @@ fn a_project_that_cannot_be_made_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("full")).unwrap();
     fs::write(folder.path().join("full/mine"), "mine").unwrap();
+    fs::write(folder.path().join("file"), "mine").unwrap();
     for (arguments, words) in [
-        (&["new", "full", "--lang", "c"][..], "not empty"),
+        (&["new", "full", "--lang", "c"][..], "no empty folder"),
+        (&["new", "file", "--lang", "c"], "no empty folder"),
+        (&["new", "x", "--lang", "c", "--path", "file/x"], "Not a directory"),
+        (&["new", "../x", "--lang", "c"], "lower-case"),
+        (&["new", "", "--lang", "c"], "lower-case"),
+        (&["new", "2x", "--lang", "c"], "begin it with a letter"),
         (&["new", "fn", "--lang", "rust"], "fn-handler"),
         (&["new", "Bad Name", "--lang", "go"], "lower-case"),
         (&["new", "x", "--lang", "cobol"], "python"),
@@ -285,7 +323,7 @@ fn a_project_that_cannot_be_made_leaves_nothing() {
         assert_eq!(finished.status.code(), Some(2), "{arguments:?}: {}", finished.stderr);
         assert!(finished.stderr.contains(words), "{arguments:?}: {}", finished.stderr);
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     let list = verb(folder.path(), &["new", "--list"]);
     assert!(list.stdout.contains("rust") && list.stdout.contains("router"), "{}", list.stdout);
 }

@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use pelton::{
+    explain::Coded,
     host::{
         StartError,
         local::{Loaded, Local, Options, Recording},
@@ -25,7 +26,7 @@ use self::{
     line::Defaults,
     writing::{Paths, Written},
 };
-use super::{Exit, check, report, signals};
+use super::{Exit, build, check, report, signals};
 
 mod account;
 mod feed;
@@ -101,8 +102,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Some(manifest) = check::Source::load_components(arguments.manifest.clone()) else {
         return Ok(Exit::Usage);
     };
+    build::warn_of_outdated(&arguments.manifest, &manifest);
     if let Some(problem) = arguments.subject.as_deref().and_then(line::subject_problem) {
-        report::note(&report::line(&anyhow::anyhow!("--subject: {problem}")));
+        let Coded { code, text } = problem;
+        report::error(&Coded { code, text: format!("--subject: {text}") }.into());
         return Ok(Exit::Usage);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

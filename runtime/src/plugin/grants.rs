@@ -25,12 +25,25 @@ impl Grants {
         uses_http: bool,
     ) -> Result<Grants, (PathBuf, io::Error)> {
         let http = grants.http.as_ref().filter(|_| uses_http);
-        let env = grants.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
         Ok(Grants {
-            env: env.collect(),
+            env: variables(grants),
             folders: folders(&grants.dirs)?,
             redaction: Redaction::new(grants.secrets()),
             outbound: Arc::new(Outbound::new(plugin, http)),
+        })
+    }
+
+    /// The same with the variables of `grants`; what else it says is not looked at.
+    pub(super) fn with_variables(self: &Arc<Grants>, grants: &manifest::Grants) -> Arc<Grants> {
+        let env = variables(grants);
+        if env == self.env {
+            return Arc::clone(self);
+        }
+        Arc::new(Grants {
+            env,
+            folders: self.folders.clone(),
+            redaction: Redaction::new(grants.secrets()),
+            outbound: Arc::clone(&self.outbound),
         })
     }
 
@@ -42,6 +55,12 @@ impl Grants {
         }
         ctx
     }
+}
+
+fn variables(grants: &manifest::Grants) -> Vec<(String, String)> {
+    let plain =
+        |(name, value): (&String, &manifest::Variable)| (name.clone(), value.expose().to_owned());
+    grants.env.iter().map(plain).collect()
 }
 
 fn folders(
