@@ -327,7 +327,7 @@ impl Context<'_> {
         }
         let work = job.work_folder();
         place::make_work_folder(&work)?;
-        let _lock = place::lock(&work, &self.options.stop).await?;
+        let _lock = place::lock(&work, &self.options.stop, |text| self.step(job, text)).await?;
         if let Some(command) = &job.build.command {
             return custom::build(self, job, command).await;
         }

@@ -5,7 +5,7 @@
 //! returned in the order of the files; nothing is printed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     host::{StartError, local::Loaded},
-    manifest::{Environment, Manifest, Problem, Problems},
+    manifest::{Environment, Glimpse, Manifest, Problem, Problems},
 };
 
 /// Files that are read and whose components are loaded.
@@ -197,6 +197,18 @@ impl Suite {
             Problems::new(manifest, problems.into_values().collect())
         };
         missing.map(of).collect()
+    }
+
+    /// Every file that the cases in `paths` depend on, as far as it can be known
+    /// while something is wrong with them.
+    pub fn would_depend_on(paths: &[PathBuf]) -> Vec<PathBuf> {
+        let manifests: BTreeSet<_> =
+            paths.iter().filter_map(|path| Some(File::load(path).ok()?.manifest)).collect();
+        let files = manifests.into_iter().flat_map(|manifest| {
+            let seen = Glimpse::of(&manifest).unwrap_or_default();
+            [manifest].into_iter().chain(seen.components).chain(seen.secrets)
+        });
+        files.collect()
     }
 
     /// Runs the cases that `options` choose.

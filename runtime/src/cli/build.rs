@@ -73,9 +73,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     }
     let started = Instant::now();
-    let reports = compile(&manifest, &arguments)?;
-    finish(&reports, started.elapsed())
+    match compile(&manifest, &arguments)? {
+        Some(reports) => finish(&reports, started.elapsed()),
+        None => {
+            let text = "stopped at once; components are as they were before".to_owned();
+            report::error(&Coded { code: "build-stopped", text }.into());
+            Ok(Exit::Failed)
+        }
+    }
 }
+
+/// How long compilers are waited for that were asked to stop.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// As many compilers as processors, and colours where somebody looks.
 pub fn options(offline: bool) -> Options {
@@ -87,7 +96,8 @@ pub fn options(offline: bool) -> Options {
     }
 }
 
-fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
+/// `None`: a second signal did not wait for the compilers' end.
+fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Option<Vec<Report>>> {
     let mut options = options(arguments.offline);
     if let Some(jobs) = arguments.jobs {
         options.jobs = usize::from(jobs);
@@ -99,15 +109,20 @@ fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Rep
         let listener = |plugin: &str, progress: build::Progress<'_>| show.tell(plugin, progress);
         let building = build::build(manifest, &arguments.plugins, &options, &listener);
         tokio::pin!(building);
-        loop {
-            tokio::select! {
-                reports = &mut building => return anyhow::Ok(reports),
-                // The compilers are asked to stop; a second signal finds us waiting for that.
-                _ = stop.next() => options.stop.cancel(),
-            }
+        tokio::select! {
+            reports = &mut building => return anyhow::Ok(Some(reports)),
+            // The compilers are asked to stop.
+            _ = stop.next() => options.stop.cancel(),
+        }
+        tokio::select! {
+            reports = &mut building => Ok(Some(reports)),
+            // They are killed, with all that they have started, when this is dropped.
+            _ = stop.next() => Ok(None),
+            () = tokio::time::sleep(LAST_WORDS) => Ok(None),
         }
     })?;
     show.clear();
+    runtime.shutdown_background();
     Ok(reports)
 }
 

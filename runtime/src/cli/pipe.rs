@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use clap::Args;
 use pelton::{
     explain::Coded,
@@ -143,7 +144,7 @@ async fn pipe(arguments: Arguments, manifest: Manifest) -> anyhow::Result<Exit> 
     };
     let paths = Paths { dead_letters: arguments.dead_letters.clone(), is_exact: arguments.exact };
     let paths = paths.open()?;
-    let writer = spawn_blocking(move || writing::write(told, paths));
+    let writer = spawn_blocking(move || writing::write(told, paths).context("write outputs"));
     Pipe { local, arguments, writer, begun: Instant::now() }.flow(input, &mut signals).await
 }
 

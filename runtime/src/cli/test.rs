@@ -4,10 +4,12 @@ use std::{
     io::{IsTerminal as _, Write as _, stdout},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use pelton::{
     cases::{
         self,
@@ -117,10 +119,20 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
+/// A line that says, on a terminal, that there is something to wait for.
+fn waiting() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} running cases  {elapsed:.dim}");
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
 /// Every file and folder whose change may change the results.
 fn watched(arguments: &Arguments, suite: Option<&Suite>) -> Vec<PathBuf> {
     let found = find::find(&arguments.paths).unwrap_or_default();
     let Found { mut files, folders } = found;
+    files.extend(Suite::would_depend_on(&files));
     files.extend(folders);
     files.extend(suite.map(Suite::depends_on).unwrap_or_default());
     files
@@ -159,7 +171,10 @@ impl Round<'_> {
             tell(&missing);
             return Ok((Exit::Usage, Some(suite)));
         }
-        let outcome = suite.run(&options).context("run the cases")?;
+        let waiting = waiting();
+        let outcome = suite.run(&options).context("run the cases");
+        waiting.finish_and_clear();
+        let outcome = outcome?;
         if outcome.cases.is_empty() {
             return Ok((usage("no-cases", self.nothing_left(&suite)), Some(suite)));
         }

@@ -59,6 +59,9 @@ impl Site {
         let missing = outer.ancestors().take_while(|folder| folder.symlink_metadata().is_err());
         self.above = missing.map(Path::to_owned).collect();
         self.above.reverse();
+        if outer.exists() && !outer.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         fs::create_dir_all(&outer)?;
         let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&outer);
         // The path is in the message already.
