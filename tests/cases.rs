@@ -431,3 +431,45 @@ async fn watching_runs_again_after_a_change() {
     says("`case[0]` has no `name`").await;
     assert!(running.0.try_wait().unwrap().is_none(), "it ended");
 }
+
+#[tokio::test]
+async fn watching_begins_with_what_is_broken_and_follows_manifest_and_component() {
+    let one = PASSING.split("\n\n").next().unwrap();
+    let project = project(&["echo"], one);
+    let component = project.path().join("build/own.wasm");
+    let project =
+        project.edited(&format!("{:?}", crate::harness::guest("echo")), "\"build/own.wasm\"");
+    fs::create_dir(project.path().join("build")).unwrap();
+    let manifest = fs::read_to_string(project.path().join("pelton.toml")).unwrap();
+    // In place, so that no folder changes.
+    let save = |text: &str| fs::write(project.path().join("pelton.toml"), text).unwrap();
+    save(&manifest.replace("subscribe", "subscrbe"));
+    let (log, output) = (project.path().join("build/log"), project.path().join("build/log"));
+    let output = fs::File::create(output).unwrap();
+    let command = pelton()
+        .args(["test", "--watch"])
+        .current_dir(project.path())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn();
+    let _running = Running(command.unwrap());
+    let says = async |text: &str, times: usize| {
+        eventually(text, async || {
+            (fs::read_to_string(&log).unwrap().matches(text).count() >= times).then_some(())
+        })
+        .await;
+    };
+    says("did you mean `subscribe`", 1).await;
+    says("waiting for changes", 1).await;
+    save(&manifest);
+    says("waiting for changes", 2).await;
+    says("`pelton build`", 1).await;
+    fs::copy(crate::harness::guest("echo"), &component).unwrap();
+    says("1 passed", 1).await;
+    says("waiting for changes", 3).await;
+    fs::copy(crate::harness::guest("reject"), &component).unwrap();
+    says("waiting for changes", 4).await;
+    save(&manifest.replace("out.>", "other.>"));
+    says("1 failed", 1).await;
+}

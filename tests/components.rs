@@ -114,3 +114,16 @@ fn guests_of_one_name_in_two_workspaces_are_not_built() {
     assert!(!built.status.success() && !out.exists(), "{message}");
     assert_says(&message, &["`echo.wasm`", "tests/guests", "rename", "guests_target_dir"]);
 }
+
+#[test]
+fn a_component_of_another_version_of_the_contract() {
+    let bytes = fs::read(guest("echo")).unwrap();
+    let (ours, other) = (b"pelton:events/handler@0.1.0", b"pelton:events/handler@0.2.0");
+    let mut bytes = bytes;
+    while let Some(at) = bytes.windows(ours.len()).position(|part| part == ours) {
+        bytes[at..at + other.len()].copy_from_slice(other);
+    }
+    let said = check(&bytes);
+    let words = ["exports pelton:events/handler@0.2.0", "speaks pelton:events/handler@0.1.0"];
+    assert_says(&said, &[words[0], words[1], "rebuild it with the wit of that version"]);
+}

@@ -152,3 +152,59 @@ async fn a_reload_notices_another_folder_in_the_same_place() {
     assert!(finished.status.success(), "{}", finished.stderr);
     assert_eq!(reach.asked(json!([["read", "/data/a"]])).await, json!(["new"]));
 }
+
+/// A project whose secrets, server and folder are all elsewhere.
+fn elsewhere() -> Project {
+    let away = "env = { TOKEN = { from-env = \"PELTON_TEST_UNSET\" }, KEY = { from-file = \"not/here\" } }";
+    let project = Project::with_guest("reach", away);
+    let manifest = fs::read_to_string(project.path().join("pelton.toml")).unwrap();
+    project.rewrite(&format!(
+        "[nats]\ntoken = {{ from-env = \"PELTON_TEST_UNSET\" }}\n{manifest}\n\
+         [plugins.subject.build]\ncommand = \"true\"\n"
+    ));
+    project
+}
+
+#[test]
+fn a_build_needs_no_secrets_and_a_check_does() {
+    let project = elsewhere().edited("env = {", "dirs = { \"/data\" = \"not/here\" }\nenv = {");
+    let built = verb(project.path(), &["build"]);
+    assert_eq!(built.status.code(), Some(0), "{}", built.stderr);
+    let checked = verb(project.path(), &["check"]);
+    assert_eq!(checked.status.code(), Some(2));
+    for words in ["`nats.token`", "`plugins.subject.env.TOKEN`", "no file `not/here`", "no folder"]
+    {
+        assert!(checked.stderr.contains(words), "no {words} in {}", checked.stderr);
+    }
+}
+
+#[test]
+fn a_test_names_the_secrets_that_it_lacks_or_brings_its_own() {
+    let project = elsewhere();
+    let file = project.path().join("a.test.toml");
+    let case = "[[case]]\nname = \"a\"\nevent = { subject = \"in.x\", json = [[\"env\"]] }\n\
+        expect = [{ json-exact = [[[\"KEY\", \"k\"], [\"TOKEN\", \"for tests\"]]] }]\n";
+    let skipped = "[[case]]\nname = \"b\"\nskip = true\nevent = { subject = \"in.x\" }\n";
+    let tested = |text: &str| {
+        fs::write(&file, text).unwrap();
+        verb(project.path(), &["test"])
+    };
+    let lacking = tested(&format!("{case}{skipped}"));
+    assert_eq!(lacking.status.code(), Some(2), "{}", lacking.stdout);
+    for words in ["PELTON_TEST_UNSET", "pelton.toml:", "env = { TOKEN = \"…\" }", "env = { KEY ="]
+    {
+        assert!(lacking.stderr.contains(words), "no {words} in {}", lacking.stderr);
+    }
+    assert!(!lacking.stderr.contains("nats.token"), "no server is needed: {}", lacking.stderr);
+
+    let given = "env = { KEY = \"k\" }\nplugins.subject.env = { TOKEN = \"for tests\" }\n";
+    let passed = tested(&format!("[defaults]\n{given}{case}"));
+    assert_eq!(passed.status.code(), Some(0), "{}{}", passed.stdout, passed.stderr);
+    let passed = tested(&format!("{case}{given}{case}{given}").replacen("\"a\"", "\"first\"", 1));
+    assert_eq!(passed.status.code(), Some(0), "{}{}", passed.stdout, passed.stderr);
+    assert_eq!(tested(skipped).status.code(), Some(0));
+
+    let typo = tested(&format!("[defaults]\nenv = {{ TOKN = \"x\" }}\n{case}"));
+    assert_eq!(typo.status.code(), Some(2));
+    assert!(typo.stderr.contains("did you mean `TOKEN`?"), "{}", typo.stderr);
+}

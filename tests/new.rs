@@ -129,6 +129,38 @@ fn what_has_not_changed_is_not_built_again() {
 }
 
 #[test]
+fn who_forgets_to_build_is_told_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "stale", "c", "router");
+    let said = |folder: &Path, arguments: &[&str]| verb(folder, arguments).stderr;
+    let (handler, component) = (project.join("handler.c"), project.join("build/stale.wasm"));
+    let (text, bytes) = (fs::read_to_string(&handler).unwrap(), fs::read(&component).unwrap());
+    // Saved unchanged; and what no component is made of.
+    fs::write(&handler, &text).unwrap();
+    fs::write(project.join("README.md"), "# Another\n").unwrap();
+    fs::write(project.join("notes.c.txt"), "new").unwrap();
+    for arguments in [&["test"][..], &["check"]] {
+        assert_eq!(said(&project, arguments), "", "{arguments:?}");
+    }
+
+    fs::write(&handler, text.replace("rooms.other", "rooms.rest")).unwrap();
+    let warning = "warning: plugin `stale`: `handler.c` has changed since the component was built: run `pelton build";
+    for arguments in [&["test"][..], &["check"], &["pipe"]] {
+        let said = said(&project, arguments);
+        assert!(said.contains(&format!("{warning}`\n")), "{arguments:?}: {said}");
+    }
+    let said_above = said(folder.path(), &["test", "stale"]);
+    assert!(said_above.contains(&format!("{warning} stale`\n")), "{said_above}");
+
+    assert_eq!(build(&project, &["--offline"]).status.code(), Some(0));
+    assert_eq!(said(&project, &["test"]), "");
+    // A component of somebody else's: nothing is known of it.
+    fs::write(&handler, &text).unwrap();
+    fs::write(&component, bytes).unwrap();
+    assert_eq!(said(&project, &["check"]), "");
+}
+
+#[test]
 fn the_compilers_own_words_come_through_and_the_old_component_stays() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "broken", "c", "router");
@@ -152,6 +184,9 @@ fn a_tool_that_is_missing_is_named_with_what_gets_it() {
         ("go", "Go 1.25", "https://go.dev/dl"),
         ("c", "C compiler", "pip install ziglang"),
         ("rust", "Rust", "https://rustup.rs"),
+        ("python", "Python 3.10", "https://python.org"),
+        ("javascript", "Node 20", "https://nodejs.org"),
+        ("typescript", "Node 20", "https://nodejs.org"),
     ] {
         let name = format!("no-{language}");
         let nothing = folder.path().join("nothing");
@@ -174,16 +209,35 @@ fn in_folder(mut command: Command, folder: &Path) -> Command {
 #[test]
 fn a_tool_of_the_wrong_version_is_named_with_both() {
     let folder = tempfile::tempdir().unwrap();
-    let made = verb(folder.path(), &["new", "old", "--lang", "go"]);
-    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
     let tools = folder.path().join("tools");
     fs::create_dir(&tools).unwrap();
-    script(&tools.join("go"), "echo go version go1.19.8 linux/amd64");
-    let path = format!("{}:{}", tools.display(), path());
-    let built = build_with(&folder.path().join("old"), &[], &path);
-    assert_eq!(built.status.code(), Some(1));
-    for words in ["Go 1.25", "Go 1.19.8", "https://go.dev"] {
-        assert!(built.stderr.contains(words), "no {words} in {}", built.stderr);
+    for (tool, line) in [
+        ("go", "echo go version go1.19.8 linux/amd64"),
+        ("node", "echo v16.20.0"),
+        ("npm", "echo 8.0.0"),
+        ("python3", "echo Python 3.8.1"),
+        ("rustc", "echo 'rustc 1.70.0 (90c541806 2023-05-31)'"),
+        ("cargo", "exit 101"),
+    ] {
+        script(&tools.join(tool), line);
+    }
+    for (language, words) in [
+        ("go", ["Go 1.25", "Go 1.19.8", "https://go.dev"]),
+        ("javascript", ["Node 20", "Node 16.20.0", "https://nodejs.org"]),
+        ("typescript", ["Node 20", "Node 16.20.0", "https://nodejs.org"]),
+        ("python", ["Python 3.10", "Python 3.8.1", "https://python.org"]),
+        ("rust", ["Rust 1.85", "Rust 1.70.0", "rustup update"]),
+    ] {
+        let name = format!("old-{language}");
+        let made = verb(folder.path(), &["new", &name, "--lang", language]);
+        assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+        let project = folder.path().join(name);
+        let built = build_with(&project, &[], tools.to_str().unwrap());
+        assert_eq!(built.status.code(), Some(1));
+        for words in words {
+            assert!(built.stderr.contains(words), "no {words} in {}", built.stderr);
+        }
+        assert!(!project.join("build").exists() && !project.join(".venv").exists());
     }
 }
 
@@ -233,29 +287,36 @@ fn a_component_without_sources_is_left_alone() {
 
 #[tokio::test]
 async fn ctrl_c_stops_the_compilers_and_leaves_the_old_component() {
+    is_stopped("echo half > slow.wasm; sh -c 'echo $$ > inner; sleep 600'; true", 1).await;
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_does_not_wait_for_a_compiler_that_will_not_stop() {
+    let deaf =
+        "trap '' TERM INT; echo half > slow.wasm; echo $$ > inner; while :; do sleep 1; done";
+    is_stopped(deaf, 2).await;
+}
+
+/// Stops a build with so many signals while its command runs.
+async fn is_stopped(command: &str, signals: usize) {
     let folder = tempfile::tempdir().unwrap();
     let component = folder.path().join("slow.wasm");
     fs::copy(crate::harness::guest("echo"), &component).unwrap();
     let before = fs::read(&component).unwrap();
-    let manifest = "[plugins.slow]\ncomponent = \"slow.wasm\"\nsubscribe = [\"in\"]\n\
-        [plugins.slow.build]\ncommand = \"echo half > slow.wasm; sh -c 'echo $$ > inner; sleep 600'; true\"\n";
+    let manifest = "[plugins.slow]\ncomponent = \"slow.wasm\"\nsubscribe = [\"in\"]\n";
+    let manifest = format!("{manifest}[plugins.slow.build]\ncommand = {command:?}\n");
     fs::write(folder.path().join("pelton.toml"), manifest).unwrap();
-    let mut child = pelton()
-        .arg("build")
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = building(folder.path());
     let inner = eventually("the command runs", async || {
         let text = fs::read_to_string(folder.path().join("inner")).ok()?;
         text.trim().parse::<u32>().ok()
     })
     .await;
 
-    let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(signalled.unwrap().success());
+    for _ in 0..signals {
+        let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(signalled.unwrap().success());
+    }
 
     let status = eventually("the build ends", async || child.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(1));
@@ -267,13 +328,54 @@ async fn ctrl_c_stops_the_compilers_and_leaves_the_old_component() {
     .await;
 }
 
+/// A `pelton build` that goes on, with what it says in the file `said`.
+fn building(folder: &Path) -> std::process::Child {
+    let said = fs::File::create(folder.join("said")).unwrap();
+    let mut command = in_folder(pelton(), folder);
+    command.arg("build").stderr(said).stdout(Stdio::null()).spawn().unwrap()
+}
+
+#[tokio::test]
+async fn two_builds_at_once_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::copy(crate::harness::guest("echo"), path("given.bin")).unwrap();
+    let manifest = "[plugins.own]\ncomponent = \"out.wasm\"\nsubscribe = [\"in\"]\n\
+        [plugins.own.build]\nwatch = [\"given.bin\"]\n\
+        command = \"echo once >> runs; while [ ! -e go ]; do sleep 0.1; done; cp given.bin out.wasm\"\n";
+    fs::write(path("pelton.toml"), manifest).unwrap();
+    let mut first = building(folder.path());
+    eventually("the first one compiles", async || path("runs").exists().then_some(())).await;
+    let mut second = building(folder.path());
+    eventually("the second one waits", async || {
+        fs::read_to_string(path("said"))
+            .unwrap()
+            .contains("waiting for another build")
+            .then_some(())
+    })
+    .await;
+    fs::write(path("go"), "").unwrap();
+    for child in [&mut first, &mut second] {
+        let status = eventually("it ends", async || child.try_wait().unwrap()).await;
+        assert_eq!(status.code(), Some(0));
+    }
+    assert_eq!(fs::read_to_string(path("runs")).unwrap(), "once\n", "it was built twice");
+    assert_eq!(verb(folder.path(), &["check"]).status.code(), Some(0));
+}
+
 #[test]
 fn a_project_that_cannot_be_made_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("full")).unwrap();
     fs::write(folder.path().join("full/mine"), "mine").unwrap();
+    fs::write(folder.path().join("file"), "mine").unwrap();
     for (arguments, words) in [
-        (&["new", "full", "--lang", "c"][..], "not empty"),
+        (&["new", "full", "--lang", "c"][..], "no empty folder"),
+        (&["new", "file", "--lang", "c"], "no empty folder"),
+        (&["new", "x", "--lang", "c", "--path", "file/x"], "not a directory"),
+        (&["new", "../x", "--lang", "c"], "lower-case"),
+        (&["new", "", "--lang", "c"], "lower-case"),
+        (&["new", "2x", "--lang", "c"], "begin it with a letter"),
         (&["new", "fn", "--lang", "rust"], "fn-handler"),
         (&["new", "Bad Name", "--lang", "go"], "lower-case"),
         (&["new", "x", "--lang", "cobol"], "python"),
@@ -286,7 +388,7 @@ fn a_project_that_cannot_be_made_leaves_nothing() {
         assert_eq!(finished.status.code(), Some(2), "{arguments:?}: {}", finished.stderr);
         assert!(finished.stderr.contains(words), "{arguments:?}: {}", finished.stderr);
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     let list = verb(folder.path(), &["new", "--list"]);
     assert!(list.stdout.contains("rust") && list.stdout.contains("router"), "{}", list.stdout);
 }

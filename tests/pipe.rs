@@ -102,13 +102,15 @@ fn a_bad_line_is_named_and_costs_no_other() {
     assert_eq!(code(&finished), 3, "{finished:?}");
     assert_eq!(outputs(&finished).len(), 2);
     for told in [
-        "error: line 2: expected value",
-        "error: line 3: `in.*`",
-        "error: line 4: ",
+        "error[bad-line]: line 2: not JSON: expected value, at column 1\n\
+         more about it: pelton explain bad-line\n",
+        "error[bad-subject]: line 3: `in.*`",
+        "error[bad-line]: line 4: not JSON: ",
         "line 5: no plugin subscribes to `nobody.hears`",
     ] {
         assert!(finished.stderr.contains(told), "{told}: {}", finished.stderr);
     }
+    assert_eq!(finished.stderr.matches("explain bad-line").count(), 1, "{}", finished.stderr);
     assert!(
         finished.stderr.contains("3 bad lines, 1 that no plugin subscribes to"),
         "{}",
@@ -191,9 +193,13 @@ fn what_cannot_begin_says_so_and_nothing_is_a_success() {
     assert_eq!((code(&empty), &*empty.stdout), (0, ""), "{empty:?}");
     assert!(empty.stderr.contains("0 events handed to plugins"), "{}", empty.stderr);
     for (arguments, told) in [
-        (&["pelton.toml", "missing.jsonl"][..], "read events from missing.jsonl"),
+        (
+            &["pelton.toml", "missing.jsonl"][..],
+            "error[input]: cannot read events from `missing.jsonl`",
+        ),
+        (&["pelton.toml", "."], "error[input]: cannot read events from `.`: it is a folder"),
         (&["missing.toml"], "missing.toml"),
-        (&["--subject", "in.>"], "--subject: `in.>`"),
+        (&["--subject", "in.>"], "error[bad-subject]: --subject: `in.>`"),
         (&["--time", "noon"], "--time"),
         (&["--dead-letters", "no/such/folder"], "no/such/folder"),
     ] {
@@ -202,8 +208,6 @@ fn what_cannot_begin_says_so_and_nothing_is_a_success() {
         assert!(finished.stderr.contains(told), "{arguments:?}: {}", finished.stderr);
         assert_eq!(finished.stdout, "");
     }
-    let folder = pipe(&project, &["pelton.toml", "."], b"");
-    assert_eq!(code(&folder), 1, "{folder:?}");
 }
 
 #[test]

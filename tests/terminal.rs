@@ -1,4 +1,4 @@
-//! `pelton dlq` as a user at a terminal sees it: table, question, bar, Ctrl-C.
+//! Verbs as a user at a terminal sees them: tables, questions, bars, Ctrl-C.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     dead_letters::four_letters,
-    harness::{Project, Server, eventually, on_terminal},
+    harness::{Project, Server, eventually, guest, on_terminal},
 };
 
 const LETTERS: &str = "pelton_DEAD_LETTERS";
@@ -25,8 +25,11 @@ struct Session {
 impl Session {
     fn start(project: &Project, server: &Server, arguments: &[&str]) -> Session {
         let url = server.url();
-        let all = [&["dlq"], arguments, &["--nats-url", &url]].concat();
-        let mut process = on_terminal(project.path(), &all);
+        Session::of(project, &[&["dlq"], arguments, &["--nats-url", &url]].concat())
+    }
+
+    fn of(project: &Project, arguments: &[&str]) -> Session {
+        let mut process = on_terminal(project.path(), arguments);
         let keyboard = process.stdin.take().unwrap();
         let mut output = process.stdout.take().unwrap();
         let screen = Arc::<Mutex<Vec<u8>>>::default();
@@ -122,4 +125,53 @@ async fn ctrl_c_at_the_question_does_nothing_and_in_a_wait_says_what_is_left() {
     let (code, text) = import.ends().await;
     assert_ne!(code, Some(0), "{text}");
     assert!(text.contains("stopped"), "{text}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_tests_whose_handler_loops() {
+    let project = Project::with_guest("spin", "");
+    let case = "[[case]]\nname = \"a\"\nevent = { subject = \"in.x\", text = \"spin\" }\n\
+        limits = { timeout = \"1h\", cpu = \"1h\" }\nsnapshot = \"s.json\"\n";
+    std::fs::write(project.path().join("a.test.toml"), case).unwrap();
+    for flags in [&["--update", "--output", "r.txt"][..], &["--watch"]] {
+        let mut session = Session::of(&project, &[&["test"], flags].concat());
+        session.shows("running cases").await;
+        session.types("\u{3}");
+        let (code, text) = session.ends().await;
+        assert_ne!(code, Some(0), "{text}");
+    }
+    let mut left: Vec<_> = std::fs::read_dir(project.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["a.test.toml", "pelton.toml"]);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_pelton_dev_while_it_builds_and_while_somebody_types() {
+    let server = Server::start().await;
+    let project = Project::with_plugins(
+        "[plugins.subject]\ncomponent = \"out.wasm\"\nstream = \"IN\"\nsubscribe = [\"in.>\"]\n\
+         publish = [\"out.>\"]\n[plugins.subject.build]\nwatch = [\"given.bin\", \"go\"]\n\
+         command = \"echo half > out.wasm; while [ ! -e go ]; do sleep 0.1; done; cp given.bin out.wasm\"\n",
+    );
+    let path = |name: &str| project.path().join(name);
+    std::fs::copy(guest("echo"), path("given.bin")).unwrap();
+    let url = server.url();
+    let mut session = Session::of(&project, &["dev", "--nats-url", &url]);
+    eventually("it builds", async || path("out.wasm").exists().then_some(())).await;
+    session.types("\u{3}");
+    let (code, text) = session.ends().await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!path("out.wasm").exists(), "half of a component was left");
+
+    std::fs::write(path("go"), "").unwrap();
+    let mut session = Session::of(&project, &["dev", "--nats-url", &url]);
+    session.shows("running").await;
+    session.types("in.x hel");
+    session.types("\u{3}");
+    let (code, text) = session.ends().await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(server.count("IN").await, 0, "half of a line was published");
 }

@@ -27,10 +27,13 @@ mod fingerprint;
 mod go;
 mod javascript;
 mod place;
+mod provenance;
 mod python;
 mod rust;
 mod sources;
 mod tool;
+
+use provenance::Provenance;
 
 pub use command::Refusal;
 pub use sources::Sources;
@@ -116,12 +119,12 @@ pub enum BuildError {
     #[error("what was built cannot be used: {0}")]
     Contract(String),
     /// A file could not be read or written.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     File {
         /// What was to be done, with the path.
         what: String,
         /// What the system says.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// It was asked to stop.
     #[error("stopped before it was done; the component is as it was before")]
@@ -182,8 +185,15 @@ pub async fn build(
     let permits = Arc::new(Semaphore::new(options.jobs.max(1)));
     let is_selected = |name: &String| selection.is_empty() || selection.contains(name);
     let (mut rust, mut running) = (Vec::new(), FuturesUnordered::new());
+    let mut sources = Vec::new();
     for (name, plugin) in manifest.plugins.iter().filter(|(name, _)| is_selected(name)) {
-        match Job::new(name, plugin, manifest.builds.get(name)) {
+        let job = Job::new(name, plugin, manifest.builds.get(name));
+        if let Some(job) = &job
+            && let Some(seen) = Provenance::of(job).await
+        {
+            sources.push((job.clone(), seen));
+        }
+        match job {
             Some(job) if rust::concerns(&job) => rust.push(job),
             job => running.push(alone(context, name, (plugin, job), permits.clone())),
         }
@@ -198,6 +208,10 @@ pub async fn build(
     };
     let (rust, mut reports) = tokio::join!(rust, others);
     reports.extend(rust);
+    for (job, seen) in sources.iter().filter(|(job, _)| is_made(&job.plugin, &reports)) {
+        // Where it cannot be kept, nobody is warned later; that is all.
+        seen.remember(job).ok();
+    }
     reports.sort_by(|a, b| a.plugin.cmp(&b.plugin));
     reports
 }
@@ -206,6 +220,35 @@ pub async fn build(
 pub fn sources(manifest: &Manifest, plugin: &str) -> Option<Sources> {
     let component = &manifest.plugins.get(plugin)?.component;
     Some(Sources::of(manifest.builds.get(plugin)?, component))
+}
+
+fn is_made(plugin: &str, reports: &[Report]) -> bool {
+    let mut reports = reports.iter().filter(|report| report.plugin == plugin);
+    reports.any(|report| match &report.outcome {
+        Ok(built) => built.freshness != Freshness::Prebuilt,
+        Err(_) => false,
+    })
+}
+
+/// A component that is older than its sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outdated {
+    /// The plugin's name.
+    pub plugin: String,
+    /// A source that has changed since the component was built.
+    pub source: PathBuf,
+}
+
+/// The plugins whose sources have changed since [`build`] made their components.
+/// Of components that were not made here, or by somebody else since, nothing is
+/// said. Reads code files; runs nothing.
+pub fn outdated(manifest: &Manifest) -> Vec<Outdated> {
+    let look = |(name, build): (&String, &manifest::Build)| {
+        let component = &manifest.plugins.get(name)?.component;
+        let source = provenance::changed(build, component)?;
+        Some(Outdated { plugin: name.clone(), source })
+    };
+    manifest.builds.iter().filter_map(look).collect()
 }
 
 async fn alone(
@@ -262,8 +305,13 @@ impl Job {
 
     /// The folder for what is made on the way.
     fn work_folder(&self) -> PathBuf {
-        self.build.source.join(".pelton")
+        work_folder(&self.build)
     }
+}
+
+/// The folder for what is made on the way.
+fn work_folder(build: &manifest::Build) -> PathBuf {
+    build.source.join(".pelton")
 }
 
 impl Context<'_> {
@@ -279,7 +327,7 @@ impl Context<'_> {
         }
         let work = job.work_folder();
         place::make_work_folder(&work)?;
-        let _lock = place::lock(&work, &self.options.stop).await?;
+        let _lock = place::lock(&work, &self.options.stop, |text| self.step(job, text)).await?;
         if let Some(command) = &job.build.command {
             return custom::build(self, job, command).await;
         }
@@ -361,8 +409,8 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// An error about a file, with what was to be done to it.
-fn file(what: &str, path: &Path, source: std::io::Error) -> BuildError {
-    BuildError::File { what: format!("{what} `{}`", path.display()), source }
+fn file(what: &str, path: &Path, error: std::io::Error) -> BuildError {
+    BuildError::File { what: format!("{what} `{}`", path.display()), error }
 }
 
 /// What a compiler said, if there is a warning in it.

@@ -22,7 +22,7 @@ pub struct Page {
 pub enum Area {
     /// The manifest, as far as it can be read without a server.
     Manifest,
-    /// A file of test cases.
+    /// A file of test cases, or events as JSON lines.
     Cases,
     /// The making of a component.
     Build,
@@ -109,10 +109,12 @@ pub const PAGES: &[Page] = pages! {
     Cases:
         "bad-base64"
         "bad-expression"
+        "bad-header"
         "bad-json"
         "bad-line"
         "bad-pointer"
         "bad-time"
+        "input"
         "no-cases"
         "no-subject"
         "test-file"
@@ -129,6 +131,7 @@ pub const PAGES: &[Page] = pages! {
         "project-exists"
         "project-file"
         "project-name"
+        "project-stopped"
         "project-template"
     ;
     Component:
@@ -221,7 +224,7 @@ impl Area {
     pub fn title(self) -> &'static str {
         match self {
             Area::Manifest => "In the manifest",
-            Area::Cases => "In test cases",
+            Area::Cases => "In test cases and lines of events",
             Area::Build => "When making and building projects",
             Area::Component => "In a component",
             Area::Server => "At the start, with the server",

@@ -7,8 +7,15 @@ use std::{
 };
 
 use include_dir::{Dir, include_dir};
+use tokio_util::sync::CancellationToken;
 
+use self::site::Site;
 use crate::{build, manifest::Language, plugin::CONTRACT};
+
+mod site;
+
+/// The most characters of a name that a message repeats.
+const MOST_SHOWN: usize = 50;
 
 /// `<language>/<template>/…` with `<language>/all` and `shared/…` beside it; and
 /// `wasi/…`, what a template with a world of its own is given of WASI.
@@ -56,7 +63,7 @@ pub enum NewError {
         reason: String,
     },
     /// There is something already.
-    #[error("`{p}` is there already and not empty: choose another name, or another folder with --path", p = .0.display())]
+    #[error("`{p}` is there already and no empty folder: choose another name, or another folder with --path", p = .0.display())]
     Exists(PathBuf),
     /// The language has no such template.
     #[error("there is no template `{template}` for {language}; it has {known}{others}")]
@@ -71,15 +78,18 @@ pub enum NewError {
         others: String,
     },
     /// A file could not be written.
-    #[error("{what} `{p}`: {source}{remedy}", p = path.display(), remedy = remedy(source))]
+    #[error("cannot {what} `{p}`: {error}{remedy}", p = path.display(), remedy = remedy(error))]
     File {
         /// What was to be done.
         what: &'static str,
         /// To what.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
+    /// It was asked to stop.
+    #[error("stopped before it was done; nothing was made")]
+    Stopped,
     /// The bindings could not be written.
     #[error(transparent)]
     Bindings(#[from] build::BuildError),
@@ -93,6 +103,7 @@ impl NewError {
             NewError::Exists(_) => "project-exists",
             NewError::NoTemplate { .. } => "project-template",
             NewError::File { .. } => "project-file",
+            NewError::Stopped => "project-stopped",
             NewError::Bindings(error) => error.code(),
         }
     }
@@ -124,32 +135,19 @@ impl Project {
     /// Checks the name and makes the project: all of it, or nothing.
     ///
     /// # Errors
-    /// If the name will not do, if there is something in the folder already, or
-    /// if a file cannot be written.
-    pub fn make(&self) -> Result<(), NewError> {
+    /// If the name will not do, if there is something in the folder already, if a
+    /// file cannot be written, or if `stop` is cancelled before it is done.
+    pub fn make(&self, stop: &CancellationToken) -> Result<(), NewError> {
         check_name(&self.name, self.language)?;
         if !of(self.language).any(|template| template == self.template) {
             return Err(no_template(self.template, self.language));
         }
-        let cannot =
-            |what| move |source| NewError::File { what, path: self.folder.clone(), source };
-        if self.folder.symlink_metadata().is_ok() && !is_empty(&self.folder) {
-            return Err(NewError::Exists(self.folder.clone()));
+        let site = Site::prepare(&self.folder)?;
+        self.write(site.path())?;
+        if stop.is_cancelled() {
+            return Err(NewError::Stopped);
         }
-        let folder = std::path::absolute(&self.folder).map_err(cannot("find"))?;
-        let parent = folder.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(parent).map_err(cannot("make the folders above"))?;
-        let beside = tempfile::Builder::new()
-            .prefix(".pelton-new-")
-            .tempdir_in(parent)
-            .map_err(cannot("make the folder"))?;
-        self.write(beside.path())?;
-        share(beside.path()).map_err(cannot("make the folder"))?;
-        // An empty folder gives way; one that is filled meanwhile does not.
-        fs::rename(beside.path(), &folder).map_err(cannot("make the folder"))?;
-        // It is not where it was, so there is nothing to remove.
-        drop(beside.keep());
-        Ok(())
+        site.settle()
     }
 
     /// The files with the handler, seen from the project's folder.
@@ -270,26 +268,15 @@ fn setup(language: Language) -> &'static str {
 }
 
 fn put(path: &Path, content: &[u8]) -> Result<(), NewError> {
-    let failed = |source| NewError::File { what: "write", path: path.to_owned(), source };
+    let failed = |error| NewError::File { what: "write", path: path.to_owned(), error };
     fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     fs::write(path, content).map_err(failed)
-}
-
-fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// A temporary folder is its owner's alone; a project is as any other folder.
-fn share(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let like = folder.join("wit").metadata()?.permissions().mode();
-    fs::set_permissions(folder, fs::Permissions::from_mode(like))
 }
 
 /// Names that a language would refuse, or take for something else.
 fn check_name(name: &str, language: Language) -> Result<(), NewError> {
     let refuse =
-        |reason: &str| Err(NewError::Name { name: name.to_owned(), reason: reason.to_owned() });
+        |reason: &str| Err(NewError::Name { name: shown(name), reason: reason.to_owned() });
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 40 || !name.chars().all(is_allowed) {
         return refuse(
@@ -310,6 +297,13 @@ fn check_name(name: &str, language: Language) -> Result<(), NewError> {
         ));
     }
     Ok(())
+}
+
+/// What a message repeats of a name.
+fn shown(name: &str) -> String {
+    let start: String = name.chars().take(MOST_SHOWN).collect();
+    let dots = if start.len() < name.len() { "…" } else { "" };
+    format!("{}{dots}", start.escape_debug())
 }
 
 /// Keywords, and crates that are always there.

@@ -25,13 +25,14 @@ pub async fn build(
     let before = Before::of(job)?;
     match run(context, job, command).await {
         Ok(built) => {
+            let freshness = before.give_way();
             if let Some(inputs) = inputs {
                 inputs.remember(job, &built.inspection.digest)?;
             }
-            Ok(Built { freshness: before.freshness(&job.component), ..built })
+            Ok(Built { freshness, ..built })
         }
         Err(error) => {
-            before.restore(&job.component)?;
+            before.restore()?;
             Err(error)
         }
     }
@@ -61,38 +62,59 @@ async fn run(
     place::checked(&job.component, Freshness::Built, super::warnings(words)).await
 }
 
-/// The component as it was before the command.
-struct Before {
+/// The component as it was before the command: it comes back unless it gives way,
+/// also when nobody waits for the command any more.
+struct Before<'j> {
+    component: &'j Path,
     bytes: Option<Vec<u8>>,
+    is_done: bool,
 }
 
-impl Before {
-    fn of(job: &Job) -> Result<Before, BuildError> {
-        match fs::read(&job.component) {
-            Ok(bytes) => Ok(Before { bytes: Some(bytes) }),
-            Err(_) if !job.component.exists() => Ok(Before { bytes: None }),
-            Err(error) => Err(file("read", &job.component, error)),
-        }
+impl Before<'_> {
+    fn of(job: &Job) -> Result<Before<'_>, BuildError> {
+        let component = &job.component;
+        let bytes = match fs::read(component) {
+            Ok(bytes) => Some(bytes),
+            Err(_) if !component.exists() => None,
+            Err(error) => return Err(file("read", component, error)),
+        };
+        Ok(Before { component, bytes, is_done: false })
     }
 
-    fn freshness(&self, component: &Path) -> Freshness {
-        match fs::read(component).ok() == self.bytes {
+    /// Leaves what the command has made.
+    fn give_way(mut self) -> Freshness {
+        self.is_done = true;
+        match fs::read(self.component).ok() == self.bytes {
             true => Freshness::UpToDate,
             false => Freshness::Built,
         }
     }
 
     /// Brings it back after a command that broke off, which may have left half of one.
-    fn restore(self, component: &Path) -> Result<(), BuildError> {
-        let Some(bytes) = self.bytes else {
-            fs::remove_file(component).ok();
+    fn restore(mut self) -> Result<(), BuildError> {
+        self.is_done = true;
+        self.bring_back()
+    }
+
+    fn bring_back(&self) -> Result<(), BuildError> {
+        let Some(bytes) = &self.bytes else {
+            fs::remove_file(self.component).ok();
             return Ok(());
         };
-        if fs::read(component).is_ok_and(|there| there == bytes) {
+        if fs::read(self.component).is_ok_and(|there| there == *bytes) {
             return Ok(());
         }
-        let cannot = |error| file("write", component, error);
-        let beside = place::write_beside(component, &bytes).map_err(cannot)?;
-        beside.persist(component).map(drop).map_err(|error| cannot(error.error))
+        let cannot = |error| file("write", self.component, error);
+        let beside = place::write_beside(self.component, bytes).map_err(cannot)?;
+        beside.persist(self.component).map(drop).map_err(|error| cannot(error.error))
+    }
+}
+
+impl Drop for Before<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // Nobody is left to be told.
+            self.bring_back().ok();
+        }
     }
 }

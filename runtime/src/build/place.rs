@@ -24,15 +24,24 @@ pub fn make_work_folder(folder: &Path) -> Result<(), BuildError> {
     write_if_other(&folder.join(".gitignore"), b"*\n")
 }
 
-/// Waits until no other build works in `folder`; the lock ends with the file.
-pub async fn lock(folder: &Path, stop: &CancellationToken) -> Result<File, BuildError> {
+/// Waits until no other build works in `folder`, and says so; the lock ends with the
+/// file.
+pub async fn lock(
+    folder: &Path,
+    stop: &CancellationToken,
+    say: impl Fn(&str),
+) -> Result<File, BuildError> {
     let path = folder.join("lock");
     let lock = File::create(&path).map_err(|error| file("write", &path, error))?;
+    let mut is_said = false;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(file("lock", &path, error)),
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            say("waiting for another build of the same sources");
         }
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}

@@ -21,6 +21,8 @@ use crate::manifest::Language;
 
 /// What makes components by itself.
 const COMPONENT_TARGET: &str = "wasm32-wasip2";
+/// Older ones lack the target or the edition of new projects.
+const OLDEST: [u32; 2] = [1, 85];
 /// What makes core modules.
 const CORE_TARGET: &str = "wasm32-wasip1";
 /// Set by cargo, or by users for their own builds; wrong for Wasm.
@@ -125,6 +127,9 @@ async fn locate(
         Some(Err(error)) => return Err(BuildError::Sources(format!("cargo metadata: {error}"))),
         // Once more, for what it says about the reason.
         None => {
+            if let Some(old) = too_old(source).await {
+                return Err(old.into());
+            }
             context.run(job, command).await?;
             return Err(BuildError::Sources("cargo metadata gave no answer".to_owned()));
         }
@@ -197,7 +202,7 @@ impl Workspace {
     async fn build(&self, context: Context<'_>, members: Vec<Member>) -> Vec<Report> {
         let started = Instant::now();
         // Held until everything is collected: another cargo would write to it.
-        let (compiled, _lock) = match self.lock(context).await {
+        let (compiled, _lock) = match self.lock(context, &members).await {
             Ok(lock) => (self.compile(context, &members).await, Some(lock)),
             Err(error) => (Err(error), None),
         };
@@ -215,10 +220,15 @@ impl Workspace {
         reports
     }
 
-    async fn lock(&self, context: Context<'_>) -> Result<std::fs::File, BuildError> {
+    async fn lock(
+        &self,
+        context: Context<'_>,
+        members: &[Member],
+    ) -> Result<std::fs::File, BuildError> {
         let folder = self.target_directory.join(".pelton");
         place::make_work_folder(&folder)?;
-        place::lock(&folder, &context.options.stop).await
+        let say = |text: &str| members.iter().for_each(|member| context.step(&member.job, text));
+        place::lock(&folder, &context.options.stop, say).await
     }
 
     async fn build_one(&self, context: Context<'_>, member: &Member) -> Result<Built, BuildError> {
@@ -293,13 +303,23 @@ impl Toolchain {
         }
         match debian(folder).await {
             Some(toolchain) => Ok(toolchain),
-            None => Err(MissingTool {
+            None => Err(too_old(folder).await.unwrap_or(MissingTool {
                 wanted: format!("the Rust target {COMPONENT_TARGET}"),
                 found: None,
                 remedy: format!("rustup target add {COMPONENT_TARGET}"),
-            }),
+            })),
         }
     }
+}
+
+/// A Rust that does not know the target, whatever rustup is asked for.
+async fn too_old(folder: &Path) -> Option<MissingTool> {
+    let version = tool::version(&tool::on_path("rustc")?, "--version", folder).await?;
+    (!tool::is_at_least(&version, &OLDEST)).then(|| MissingTool {
+        wanted: "Rust 1.85 or newer".to_owned(),
+        found: Some(format!("Rust {version}")),
+        remedy: format!("rustup update && rustup target add {COMPONENT_TARGET}"),
+    })
 }
 
 /// What is missing for building Rust in `folder`.

@@ -85,6 +85,8 @@ pub struct Settings {
 pub struct Overrides {
     /// Added to the plugin's configuration.
     pub config: BTreeMap<String, String>,
+    /// In place of the values of variables that the plugin is granted.
+    pub env: BTreeMap<String, String>,
     /// See [`manifest::Plugin::timeout`].
     pub timeout: Option<Duration>,
     /// See [`manifest::Plugin::memory`].
@@ -290,6 +292,7 @@ impl Overrides {
     /// Changes what the manifest says of a plugin.
     pub fn apply(&self, spec: &mut manifest::Plugin) {
         spec.config.extend(self.config.clone());
+        self.env.iter().for_each(|(name, text)| spec.grants.give(name, text));
         if let Some(timeout) = self.timeout {
             spec.timeout = timeout;
             spec.limits.cpu = spec.limits.cpu.min(timeout);
@@ -308,8 +311,11 @@ impl Overrides {
     pub fn over(&self, general: &Overrides) -> Overrides {
         let mut config = general.config.clone();
         config.extend(self.config.clone());
+        let mut env = general.env.clone();
+        env.extend(self.env.clone());
         Overrides {
             config,
+            env,
             timeout: self.timeout.or(general.timeout),
             memory: self.memory.or(general.memory),
             cpu: self.cpu.or(general.cpu),
@@ -324,6 +330,7 @@ impl Overrides {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.config.is_empty()
+            && self.env.is_empty()
             && self.timeout.is_none()
             && self.memory.is_none()
             && self.cpu.is_none()

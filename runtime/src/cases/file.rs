@@ -123,6 +123,18 @@ impl File {
         }
     }
 
+    /// The problem that the manifest is not there.
+    pub fn without_manifest(&self) -> Problems {
+        let message = format!(
+            "there is no manifest at `{}`, and the plugins that are tested are in it",
+            self.manifest.display()
+        );
+        let problem = Problem::new("manifest", message)
+            .label(Target::Key("manifest".to_owned()), "")
+            .help("put the test file beside its `pelton.toml`, or name the manifest at the top of the test file: `manifest = \"../pelton.toml\"`");
+        self.problems(vec![problem])
+    }
+
     /// Problems of this file that were found with the help of its manifest.
     pub fn problems(&self, problems: Vec<Problem>) -> Problems {
         Problems::of(&self.source, problems)

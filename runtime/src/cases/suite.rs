@@ -5,7 +5,7 @@
 //! returned in the order of the files; nothing is printed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     host::{StartError, local::Loaded},
-    manifest::{Environment, Manifest, Problem, Problems},
+    manifest::{Environment, Glimpse, Manifest, Problem, Problems},
 };
 
 /// Files that are read and whose components are loaded.
@@ -115,7 +115,7 @@ impl Suite {
         }
         let mut manifests = BTreeMap::<PathBuf, Option<Manifest>>::new();
         for file in &files {
-            let load = || load_manifest(&file.manifest).map_err(|wrong| problems.push(wrong)).ok();
+            let load = || load_manifest(file).map_err(|wrong| problems.push(wrong)).ok();
             manifests.entry(file.manifest.clone()).or_insert_with(load);
         }
         for file in &mut files {
@@ -161,10 +161,10 @@ impl Suite {
         self.files.iter().flat_map(|(file, _)| &file.cases).map(|case| case.name.as_str())
     }
 
-    /// The manifests of all files, each once.
-    pub fn manifests(&self) -> Vec<&Manifest> {
-        let all = self.files.iter().map(|(file, loaded)| (&file.manifest, loaded.manifest()));
-        all.collect::<BTreeMap<_, _>>().into_values().collect()
+    /// The manifests of all files, each once, by their paths.
+    pub fn manifests(&self) -> BTreeMap<&Path, &Manifest> {
+        let all = self.files.iter();
+        all.map(|(file, loaded)| (file.manifest.as_path(), loaded.manifest())).collect()
     }
 
     /// Every file that the cases depend on, beside the test files: manifests,
@@ -175,6 +175,38 @@ impl Suite {
             let components = plugins.map(|plugin| plugin.component.clone());
             let own = [file.path.clone(), file.manifest.clone()];
             components.chain(own).chain(file.beside.iter().cloned())
+        });
+        files.collect()
+    }
+
+    /// Secrets that plugins of the cases that `options` choose are granted, and that
+    /// neither this machine has nor the cases give: for each manifest those that are
+    /// missing. Such cases cannot be run.
+    pub fn missing_secrets(&self, options: &Options) -> Vec<Problems> {
+        let mut missing = BTreeMap::<&Path, (&Manifest, BTreeMap<String, Problem>)>::new();
+        let (chosen, _) = self.choose(options);
+        for Chosen { file, loaded, case, .. } in chosen.iter().filter(|chosen| chosen.is_run()) {
+            let found = wiring::missing_secrets(case, loaded.manifest());
+            let (_, all) = missing
+                .entry(&file.manifest)
+                .or_insert_with(|| (loaded.manifest(), BTreeMap::new()));
+            all.extend(found);
+        }
+        let missing = missing.into_values().filter(|(_, problems)| !problems.is_empty());
+        let of = |(manifest, problems): (&Manifest, BTreeMap<String, Problem>)| {
+            Problems::new(manifest, problems.into_values().collect())
+        };
+        missing.map(of).collect()
+    }
+
+    /// Every file that the cases in `paths` depend on, as far as it can be known
+    /// while something is wrong with them.
+    pub fn would_depend_on(paths: &[PathBuf]) -> Vec<PathBuf> {
+        let manifests: BTreeSet<_> =
+            paths.iter().filter_map(|path| Some(File::load(path).ok()?.manifest)).collect();
+        let files = manifests.into_iter().flat_map(|manifest| {
+            let seen = Glimpse::of(&manifest).unwrap_or_default();
+            [manifest].into_iter().chain(seen.components).chain(seen.secrets)
         });
         files.collect()
     }
@@ -263,6 +295,10 @@ impl Work<'_> {
 }
 
 impl Chosen<'_> {
+    fn is_run(&self) -> bool {
+        !self.is_left_out && !matches!(self.case.run, Run::Skip(_))
+    }
+
     fn run(&self, runtime: &tokio::runtime::Runtime, update: bool) -> Done {
         let begun = Instant::now();
         let (status, log) = match &self.case.run {
@@ -314,9 +350,14 @@ fn plain(what: String) -> Complaint {
     Complaint { what, ..Complaint::default() }
 }
 
-fn load_manifest(path: &Path) -> Result<Manifest, Problems> {
+fn load_manifest(file: &File) -> Result<Manifest, Problems> {
+    if !file.manifest.exists() {
+        return Err(file.without_manifest());
+    }
+    // A secret that is missing here may be given by the cases.
+    let environment = Environment::process().without_server().with_gaps();
     // Whether the components are handlers shows when they are loaded.
-    Manifest::load(path, &Environment::process(), |_| Ok(()))
+    Manifest::load(&file.manifest, &environment, |_| Ok(()))
 }
 
 /// What cannot be loaded, at its place in the manifest.

@@ -1,8 +1,10 @@
 //! What a test file says beside what its manifest says: plugins that are not
 //! there, events that nobody would get.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
-    case::{Case, DeadLetters, Outputs},
+    case::{Case, DeadLetters, Outputs, Overrides, Settings},
     file::File,
 };
 use crate::manifest::{
@@ -15,7 +17,7 @@ use crate::manifest::{
 /// # Errors
 /// Everything that does not go together.
 pub fn fit(file: &mut File, manifest: &Manifest) -> Result<(), Problems> {
-    let mut problems = Vec::new();
+    let (mut problems, mut told) = (Vec::new(), BTreeSet::new());
     for (index, case) in file.cases.iter_mut().enumerate() {
         let path = format!("case[{index}]");
         for (key, name) in named_plugins(case) {
@@ -23,6 +25,7 @@ pub fn fit(file: &mut File, manifest: &Manifest) -> Result<(), Problems> {
                 problems.push(unknown(&format!("{path}.{key}"), &name, manifest));
             }
         }
+        problems.extend(idle_variables(case, &path, manifest, &mut told));
         let default = default_subject(case, manifest);
         for (index, event) in case.events.iter_mut().enumerate() {
             if event.subject.is_none() {
@@ -73,6 +76,73 @@ fn unknown(path: &str, name: &str, manifest: &Manifest) -> Problem {
     Problem::new("unknown-plugin", format!("the manifest has no plugin {}", quoted(name)))
         .label(Target::Value(path.to_owned()), "not known there")
         .help(help)
+}
+
+/// Variables that a case gives to nobody, each once: `[defaults]` are in every case.
+fn idle_variables(
+    case: &Case,
+    path: &str,
+    manifest: &Manifest,
+    told: &mut BTreeSet<String>,
+) -> Vec<Problem> {
+    let Settings { all, plugins, .. } = &case.settings;
+    let mut given: Vec<(String, &String, Vec<&Plugin>)> = Vec::new();
+    for name in all.env.keys() {
+        given.push((format!("env.{name}"), name, manifest.plugins.values().collect()));
+    }
+    for (plugin, overrides) in plugins {
+        for name in overrides.env.keys() {
+            let of = manifest.plugins.get(plugin).into_iter().collect();
+            given.push((format!("plugins.{plugin}.env.{name}"), name, of));
+        }
+    }
+    let is_idle = |(_, name, plugins): &(String, &String, Vec<&Plugin>)| {
+        !plugins.iter().any(|plugin| plugin.grants.has_variable(name))
+    };
+    let idle = given.into_iter().filter(is_idle).filter(|(key, ..)| told.insert(key.clone()));
+    idle.map(|(key, name, plugins)| idle_variable(path, &key, name, &plugins)).collect()
+}
+
+fn idle_variable(path: &str, key: &str, name: &str, plugins: &[&Plugin]) -> Problem {
+    let grants = plugins.iter().map(|plugin| &plugin.grants);
+    let known: BTreeSet<&str> = grants
+        .flat_map(|grants| grants.env.keys().chain(grants.missing.keys()))
+        .map(String::as_str)
+        .collect();
+    let help = match suggest::nearest(name, known.into_iter()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!(
+            "a test gives values to variables that the manifest grants: add `{name}` to `env` there, or remove it here"
+        ),
+    };
+    Problem::new(
+        "no-effect",
+        format!("`{key}` has no effect: the manifest grants no such variable"),
+    )
+    .label(Target::Key(format!("{path}.{key}")), "")
+    .label(Target::Key(format!("defaults.{key}")), "")
+    .help(help)
+}
+
+/// The secrets that the plugins of `case` are granted, and that neither this
+/// machine has nor the case gives: the variable's key, and what is wrong.
+pub(super) fn missing_secrets(case: &Case, manifest: &Manifest) -> BTreeMap<String, Problem> {
+    let mut missing = BTreeMap::new();
+    for (plugin, spec) in running(case, manifest) {
+        let own = case.settings.plugins.get(plugin);
+        let is_given = |name: &String| {
+            let has = |overrides: &Overrides| overrides.env.contains_key(name);
+            has(&case.settings.all) || own.is_some_and(has)
+        };
+        for (name, problem) in spec.grants.missing.iter().filter(|(name, _)| !is_given(name)) {
+            let help = format!(
+                "{}; or give the tests a value of their own: `env = {{ {name} = \"…\" }}` in the case or in `[defaults]`",
+                problem.remedy().unwrap_or("let it be there")
+            );
+            missing.insert(format!("{plugin}.{name}"), problem.clone().help(help));
+        }
+    }
+    missing
 }
 
 fn no_subject(path: &str, index: usize) -> Problem {

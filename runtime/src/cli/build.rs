@@ -1,7 +1,7 @@
 //! `pelton build`: makes the components of a manifest's plugins.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -10,11 +10,15 @@ use clap::Args;
 use pelton::{
     build::{self, BuildError, Freshness, Options, Report},
     explain::Coded,
-    manifest::Manifest,
+    manifest::{FILE_NAME, Manifest},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, check::Source, report, signals};
+use super::{
+    Exit,
+    check::{Source, explained, look},
+    report, signals,
+};
 
 pub mod show;
 mod table;
@@ -24,6 +28,8 @@ mod table;
 /// Rust, Python, JavaScript, TypeScript, Go and C need nothing in the manifest: they are known by
 /// their files. For others, `[plugins.NAME.build] command` says what makes the component. What was
 /// made is held against the contract before it takes the place of what was there.
+///
+/// No server, no secret and no folder that the manifest grants is needed.
 ///
 /// The sources of a plugin are in the folder that `[plugins.NAME.build] source` names; else in the
 /// folder beside the manifest that is named like the component's file or like the plugin; else
@@ -50,8 +56,12 @@ pub struct Arguments {
 
 /// Builds and says what became of each plugin.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Some(manifest) = Source::load_settings(arguments.manifest.clone(), Vec::new()) else {
-        return Ok(Exit::Usage);
+    let manifest = match Source::read_sources(&arguments.manifest) {
+        Ok(manifest) => manifest,
+        Err(problems) => {
+            report::note(&explained(&problems, look()));
+            return Ok(Exit::Usage);
+        }
     };
     if let Some(unknown) =
         arguments.plugins.iter().find(|name| !manifest.plugins.contains_key(*name))
@@ -63,9 +73,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     }
     let started = Instant::now();
-    let reports = compile(&manifest, &arguments)?;
-    finish(&reports, started.elapsed())
+    match compile(&manifest, &arguments)? {
+        Some(reports) => finish(&reports, started.elapsed()),
+        None => {
+            let text = "stopped at once; components are as they were before".to_owned();
+            report::error(&Coded { code: "build-stopped", text }.into());
+            Ok(Exit::Failed)
+        }
+    }
 }
+
+/// How long compilers are waited for that were asked to stop.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// As many compilers as processors, and colours where somebody looks.
 pub fn options(offline: bool) -> Options {
@@ -77,7 +96,8 @@ pub fn options(offline: bool) -> Options {
     }
 }
 
-fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Report>> {
+/// `None`: a second signal did not wait for the compilers' end.
+fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Option<Vec<Report>>> {
     let mut options = options(arguments.offline);
     if let Some(jobs) = arguments.jobs {
         options.jobs = usize::from(jobs);
@@ -89,15 +109,20 @@ fn compile(manifest: &Manifest, arguments: &Arguments) -> anyhow::Result<Vec<Rep
         let listener = |plugin: &str, progress: build::Progress<'_>| show.tell(plugin, progress);
         let building = build::build(manifest, &arguments.plugins, &options, &listener);
         tokio::pin!(building);
-        loop {
-            tokio::select! {
-                reports = &mut building => return anyhow::Ok(reports),
-                // The compilers are asked to stop; a second signal finds us waiting for that.
-                _ = stop.next() => options.stop.cancel(),
-            }
+        tokio::select! {
+            reports = &mut building => return anyhow::Ok(Some(reports)),
+            // The compilers are asked to stop.
+            _ = stop.next() => options.stop.cancel(),
+        }
+        tokio::select! {
+            reports = &mut building => Ok(Some(reports)),
+            // They are killed, with all that they have started, when this is dropped.
+            _ = stop.next() => Ok(None),
+            () = tokio::time::sleep(LAST_WORDS) => Ok(None),
         }
     })?;
     show.clear();
+    runtime.shutdown_background();
     Ok(reports)
 }
 
@@ -121,6 +146,28 @@ fn finish(reports: &[Report], elapsed: Duration) -> anyhow::Result<Exit> {
     match built.len() == reports.len() {
         true => Ok(Exit::Ok),
         false => Ok(Exit::Failed),
+    }
+}
+
+/// Warns of components that are older than their sources, on standard error;
+/// `path` is that of the manifest.
+pub fn warn_of_outdated(path: &Path, manifest: &Manifest) {
+    for build::Outdated { plugin, source } in build::outdated(manifest) {
+        let source = source.strip_prefix(&manifest.folder).unwrap_or(&source).display();
+        report::warning(&format!(
+            "plugin `{plugin}`: `{source}` has changed since the component was built: run `{}`",
+            command(path)
+        ));
+    }
+}
+
+/// What builds the manifest at `path`, to be typed where this process was started.
+fn command(path: &Path) -> String {
+    let is_usual = path.file_name().is_some_and(|name| name == FILE_NAME);
+    let path = if is_usual { path.parent().unwrap_or(path) } else { path };
+    match path.as_os_str().is_empty() || path == Path::new(".") {
+        true => "pelton build".to_owned(),
+        false => format!("pelton build {}", path.display()),
     }
 }
 

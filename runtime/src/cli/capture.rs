@@ -80,7 +80,9 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 
 /// Captures.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Some(manifest) = arguments.place.clone().load() else { return Ok(Exit::Usage) };
+    let place = arguments.place.clone();
+    let manifest = if arguments.expect { place.load_with_grants() } else { place.load() };
+    let Some(manifest) = manifest else { return Ok(Exit::Usage) };
     if let Some(plugin) = arguments.plugin.as_ref().filter(|it| !manifest.plugins.contains_key(*it))
     {
         report::error(&anyhow!("the manifest has no plugin `{plugin}`"));

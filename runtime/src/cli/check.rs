@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, stderr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -13,7 +13,7 @@ use pelton::{
     plugin,
 };
 
-use super::{Exit, report};
+use super::{Exit, build, report};
 
 /// Find what is wrong with a manifest, all of it at once
 ///
@@ -69,7 +69,15 @@ pub struct Place {
 impl Place {
     /// The manifest; `None` after its problems have been printed.
     pub fn load(self) -> Option<Manifest> {
-        Source::load_settings(self.manifest, self.nats_url)
+        let source = Source { manifest: self.manifest, nats_url: self.nats_url };
+        source.read_unbuilt(look()).inspect_err(|problems| report::note(problems)).ok()
+    }
+
+    /// The same with what the plugins are granted, for a verb that may run them.
+    pub fn load_with_grants(self) -> Option<Manifest> {
+        let source = Source { manifest: self.manifest, nats_url: self.nats_url };
+        let loaded = Manifest::load_unbuilt(&source.manifest, &Environment::process());
+        source.complete(look(), loaded).inspect_err(|problems| report::note(problems)).ok()
     }
 }
 
@@ -86,6 +94,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
+    build::warn_of_outdated(&arguments.manifest.manifest, &manifest);
     report::text(&(summary(&manifest, &arguments) + &notes(&manifest)))?;
     Ok(Exit::Ok)
 }
@@ -96,12 +105,14 @@ impl Source {
         self.read(look()).inspect_err(|problems| report::note(problems)).ok()
     }
 
-    /// The manifest at `path`, for a verb that runs no components: they need not
-    /// be there.
-    pub fn load_settings(path: PathBuf, nats_url: Vec<String>) -> Option<Manifest> {
-        let source = Source { manifest: path, nats_url };
-        let loaded = Manifest::load_unbuilt(&source.manifest, &Environment::process());
-        source.complete(look(), loaded).inspect_err(|problems| report::note(problems)).ok()
+    /// The manifest at `path`, for a verb that only looks at its sources: nothing
+    /// that it names on servers, in the environment or in folders is needed.
+    ///
+    /// # Errors
+    /// Its problems.
+    pub fn read_sources(path: &Path) -> Result<Manifest, Problems> {
+        let environment = Environment::process().without_server().without_handlers();
+        Manifest::load_unbuilt(path, &environment)
     }
 
     /// The manifest at `path`, for a verb that runs its components and needs no
@@ -109,7 +120,7 @@ impl Source {
     pub fn load_components(path: PathBuf) -> Option<Manifest> {
         let environment = Environment::process().without_server();
         let loaded = Manifest::load(&path, &environment, plugin::check_component);
-        loaded.inspect_err(|problems| report::note(&problems.render(look()))).ok()
+        loaded.inspect_err(|problems| report::note(&explained(problems, look()))).ok()
     }
 
     /// The manifest, complete and valid, or its problems, for people.
@@ -119,9 +130,11 @@ impl Source {
         self.complete(look, loaded)
     }
 
-    /// The manifest, of which the components need not be there yet.
+    /// The manifest, of which neither the components need be there yet nor what
+    /// they are granted.
     pub fn read_unbuilt(&self, look: Look) -> Result<Manifest, String> {
-        self.complete(look, Manifest::load_unbuilt(&self.manifest, &Environment::process()))
+        let environment = Environment::process().without_handlers();
+        self.complete(look, Manifest::load_unbuilt(&self.manifest, &environment))
     }
 
     fn complete(&self, look: Look, loaded: Result<Manifest, Problems>) -> Result<Manifest, String> {
@@ -144,9 +157,14 @@ pub fn findings(manifest: &Manifest, findings: Vec<Finding>, look: Look) -> Stri
 
 /// The problems, and how to read more about them.
 pub fn explained(problems: &Problems, look: Look) -> String {
-    let codes: BTreeSet<_> = problems.iter().map(Problem::kind).collect();
+    problems.render(look) + &more_about(problems.iter())
+}
+
+/// How to read more about problems.
+pub fn more_about<'p>(problems: impl Iterator<Item = &'p Problem>) -> String {
+    let codes: BTreeSet<_> = problems.map(Problem::kind).collect();
     let codes: Vec<_> = codes.into_iter().collect();
-    format!("{}more about each: pelton explain {}\n", problems.render(look), codes.join(" "))
+    format!("more about each: pelton explain {}\n", codes.join(" "))
 }
 
 async fn compare(manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {

@@ -1,7 +1,7 @@
 //! `pelton new`: makes a project to begin with.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _, stderr, stdin},
+    io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +11,10 @@ use pelton::{
     manifest::Language,
     templates::{self, Project, Template},
 };
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
-use super::{Exit, report};
+use super::{Exit, report, signals};
 
 /// Make a project with a handler that builds at once
 ///
@@ -54,16 +56,41 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     let folder = arguments.path.unwrap_or_else(|| PathBuf::from(&name));
     let project = Project { name, language, template: arguments.template, folder };
-    if let Err(error) = project.make() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(make(project))
+}
+
+/// Makes it: a signal that comes before it is whole leaves nothing of it.
+async fn make(project: Project) -> anyhow::Result<Exit> {
+    let mut signals = signals::Stop::listen()?;
+    let stop = CancellationToken::new();
+    let making = spawn_blocking({
+        let (project, stop) = (project.clone(), stop.clone());
+        move || project.make(&stop)
+    });
+    tokio::pin!(making);
+    let made = loop {
+        tokio::select! {
+            made = &mut making => break made?,
+            _ = signals.next() => stop.cancel(),
+        }
+    };
+    if let Err(error) = made {
+        let exit = if stop.is_cancelled() { Exit::Failed } else { Exit::Usage };
         report::error(&error.into());
-        return Ok(Exit::Usage);
+        return Ok(exit);
     }
-    report::text(&made(&project)?)?;
+    // Tools are asked for their versions, which may take a while.
+    let missing = tokio::select! {
+        missing = build::missing_tools(project.language, &project.folder) => missing,
+        _ = signals.next() => Vec::new(),
+    };
+    report::text(&next(&project, &missing))?;
     Ok(Exit::Ok)
 }
 
 /// What was made, what is missing, and what comes next.
-fn made(project: &Project) -> anyhow::Result<String> {
+fn next(project: &Project, missing: &[build::MissingTool]) -> String {
     let folder = project.folder.display();
     let Project { language, template, .. } = project;
     let mut text = format!(
@@ -71,16 +98,14 @@ fn made(project: &Project) -> anyhow::Result<String> {
         template.about,
         project.folder.join(project.handler()).display()
     );
-    for missing in missing(*language, &project.folder)? {
+    for missing in missing {
         text += &format!("\nstill missing: {missing}\n");
     }
-    text += &format!("\n  cd {folder}\n  pelton build\n  pelton test\n");
-    Ok(text)
-}
-
-fn missing(language: Language, folder: &Path) -> io::Result<Vec<build::MissingTool>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(build::missing_tools(language, folder)))
+    let cd = match project.folder == Path::new(".") {
+        true => String::new(),
+        false => format!("  cd {folder}\n"),
+    };
+    text + &format!("\n{cd}  pelton build\n  pelton test\n")
 }
 
 fn list() -> String {

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use clap::Args;
 use pelton::{
+    explain::Coded,
     host::{
         StartError,
         local::{Loaded, Local, Options, Recording},
@@ -25,7 +27,7 @@ use self::{
     line::Defaults,
     writing::{Paths, Written},
 };
-use super::{Exit, check, report, signals};
+use super::{Exit, build, check, report, signals};
 
 mod account;
 mod feed;
@@ -101,8 +103,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Some(manifest) = check::Source::load_components(arguments.manifest.clone()) else {
         return Ok(Exit::Usage);
     };
+    build::warn_of_outdated(&arguments.manifest, &manifest);
     if let Some(problem) = arguments.subject.as_deref().and_then(line::subject_problem) {
-        report::note(&report::line(&anyhow::anyhow!("--subject: {problem}")));
+        let Coded { code, text } = problem;
+        report::error(&Coded { code, text: format!("--subject: {text}") }.into());
         return Ok(Exit::Usage);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -140,7 +144,7 @@ async fn pipe(arguments: Arguments, manifest: Manifest) -> anyhow::Result<Exit> 
     };
     let paths = Paths { dead_letters: arguments.dead_letters.clone(), is_exact: arguments.exact };
     let paths = paths.open()?;
-    let writer = spawn_blocking(move || writing::write(told, paths));
+    let writer = spawn_blocking(move || writing::write(told, paths).context("write outputs"));
     Pipe { local, arguments, writer, begun: Instant::now() }.flow(input, &mut signals).await
 }
 

@@ -12,6 +12,7 @@ use pelton::{
 };
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Writes `text` to standard output.
 ///
@@ -29,12 +30,23 @@ pub fn error(error: &anyhow::Error) {
     note(&line(error));
 }
 
+/// Writes a warning on one line to standard error.
+pub fn warning(text: &str) {
+    note(&format!("{WARNING}warning{WARNING:#}: {text}\n"));
+}
+
 /// An error and its causes as a line of text; if it has a code, with that.
 pub fn line(error: &anyhow::Error) -> String {
     match code(error) {
-        Some(code) => format!(
-            "{ERROR}error[{code}]{ERROR:#}: {error:#}\nmore about it: pelton explain {code}\n"
-        ),
+        Some(code) => format!("{}more about it: pelton explain {code}\n", short(error)),
+        None => short(error),
+    }
+}
+
+/// The same without how to read more about it, where that has been said.
+pub fn short(error: &anyhow::Error) -> String {
+    match code(error) {
+        Some(code) => format!("{ERROR}error[{code}]{ERROR:#}: {error:#}\n"),
         None => format!("{ERROR}error{ERROR:#}: {error:#}\n"),
     }
 }

@@ -4,18 +4,24 @@ use std::{
     io::{IsTerminal as _, Write as _, stdout},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use pelton::cases::{
-    self,
-    find::{self, Found},
-    suite::{Options, Outcome, Status, Suite, SuiteError},
+use indicatif::{ProgressBar, ProgressStyle};
+use pelton::{
+    cases::{
+        self,
+        find::{self, Found},
+        suite::{Options, Outcome, Status, Suite, SuiteError},
+    },
+    explain::Coded,
+    manifest::Problems,
 };
 
 use super::{
-    Exit, check, report,
+    Exit, build, check, report,
     watch::{Snapshot, Watch},
 };
 
@@ -113,10 +119,20 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
+/// A line that says, on a terminal, that there is something to wait for.
+fn waiting() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} running cases  {elapsed:.dim}");
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
 /// Every file and folder whose change may change the results.
 fn watched(arguments: &Arguments, suite: Option<&Suite>) -> Vec<PathBuf> {
     let found = find::find(&arguments.paths).unwrap_or_default();
     let Found { mut files, folders } = found;
+    files.extend(Suite::would_depend_on(&files));
     files.extend(folders);
     files.extend(suite.map(Suite::depends_on).unwrap_or_default());
     files
@@ -133,10 +149,10 @@ impl Round<'_> {
     fn run(&self, before: Option<&Suite>) -> anyhow::Result<(Exit, Option<Suite>)> {
         let found = match find::find(&self.arguments.paths) {
             Ok(found) => found,
-            Err(error) => return Ok((usage(&error.to_string()), None)),
+            Err(error) => return Ok((usage("test-file", error.to_string()), None)),
         };
         if found.files.is_empty() {
-            return Ok((usage(&no_files(&self.arguments.paths)), None));
+            return Ok((usage("no-cases", no_files(&self.arguments.paths)), None));
         }
         let suite = match self.runtime.block_on(Suite::load(&found.files, before)) {
             Ok(suite) => suite,
@@ -147,9 +163,20 @@ impl Round<'_> {
             update: self.arguments.update,
             jobs: self.arguments.jobs,
         };
-        let outcome = suite.run(&options).context("run the cases")?;
+        for (path, manifest) in suite.manifests() {
+            build::warn_of_outdated(path, manifest);
+        }
+        let missing = suite.missing_secrets(&options);
+        if !missing.is_empty() {
+            tell(&missing);
+            return Ok((Exit::Usage, Some(suite)));
+        }
+        let waiting = waiting();
+        let outcome = suite.run(&options).context("run the cases");
+        waiting.finish_and_clear();
+        let outcome = outcome?;
         if outcome.cases.is_empty() {
-            return Ok((usage(&self.nothing_left(&suite)), Some(suite)));
+            return Ok((usage("no-cases", self.nothing_left(&suite)), Some(suite)));
         }
         self.report(&outcome)?;
         let failed = outcome.cases.iter().any(|done| matches!(done.status, Status::Failed(_)));
@@ -190,8 +217,8 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn usage(problem: &str) -> Exit {
-    report::error(&anyhow::anyhow!("{problem}"));
+fn usage(code: &'static str, text: String) -> Exit {
+    report::error(&Coded { code, text }.into());
     Exit::Usage
 }
 
@@ -204,6 +231,14 @@ fn no_files(paths: &[PathBuf]) -> String {
     )
 }
 
+/// Says everything that is wrong with files, and once how to read more about it.
+fn tell(all: &[Problems]) {
+    for problems in all {
+        report::note(&problems.render(check::look()));
+    }
+    report::note(&check::more_about(all.iter().flat_map(Problems::iter)));
+}
+
 /// Says everything that is wrong with the files.
 fn mistakes(error: SuiteError) -> Exit {
     match error {
@@ -212,9 +247,7 @@ fn mistakes(error: SuiteError) -> Exit {
                 .iter()
                 .flat_map(|problems| problems.iter())
                 .any(|problem| problem.kind() == "file" && problem.message().contains(".wasm"));
-            for problems in all {
-                report::note(&problems.render(check::look()));
-            }
+            tell(&all);
             if is_missing {
                 report::note(
                     "is a component not built yet? `pelton build` makes it of its sources\n",

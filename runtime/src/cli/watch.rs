@@ -96,8 +96,11 @@ impl Snapshot {
         (file, like)
     }
 
-    fn is_whole(&self) -> bool {
-        self.0.iter().all(|(_, like)| like.is_some())
+    /// Whether every file that was there in `before`, of the same files, still is. One
+    /// that was not may never come.
+    fn has_all_of(&self, before: &Snapshot) -> bool {
+        let mut pairs = self.0.iter().zip(&before.0);
+        pairs.all(|((_, now), (_, before))| now.is_some() || before.is_none())
     }
 }
 
@@ -133,7 +136,7 @@ impl Watch {
         loop {
             let now = self.seen.again();
             if now != self.seen {
-                quiet(now).await;
+                quiet(now, &self.seen).await;
                 return;
             }
             tokio::select! {
@@ -160,13 +163,14 @@ impl Watch {
     }
 }
 
-/// Waits until the files have been the same for a while and all are there.
-async fn quiet(mut before: Snapshot) {
+/// Waits until the files have been the same for a while, and those of `seen` are
+/// there.
+async fn quiet(mut before: Snapshot, seen: &Snapshot) {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         sleep(QUIET).await;
         let now = before.again();
-        if now == before && now.is_whole() {
+        if now == before && now.has_all_of(seen) {
             return;
         }
         before = now;

@@ -9,6 +9,18 @@ use std::{collections::BTreeMap, ffi::OsString};
 pub struct Environment {
     variables: Variables,
     has_server: bool,
+    grants: Lookup,
+}
+
+/// How much is looked up of what plugins are granted of the host: secrets, folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// All; what is not there is a mistake.
+    Needed,
+    /// The same, but a secret that is not there is noted in the grants.
+    WithGaps,
+    /// Nothing.
+    Unused,
 }
 
 #[derive(Debug, Clone)]
@@ -34,20 +46,38 @@ pub enum Error {
 impl Environment {
     /// The environment of this process.
     pub fn process() -> Environment {
-        Environment { variables: Variables::Process, has_server: true }
+        Environment { variables: Variables::Process, has_server: true, grants: Lookup::Needed }
     }
 
     /// These variables and no others.
     pub fn fixed<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Environment {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let variables = Variables::Fixed(variables.into_iter().map(owned).collect());
-        Environment { variables, has_server: true }
+        Environment { variables, has_server: true, grants: Lookup::Needed }
     }
 
     /// The same for a host that connects to no server: what `[nats]` says is not
     /// looked up, and may be missing here.
     pub fn without_server(self) -> Environment {
         Environment { has_server: false, ..self }
+    }
+
+    /// The same for whoever runs no handlers: secrets and folders that plugins are
+    /// granted are not looked up, and may be missing here. The manifest's plugins
+    /// then have none.
+    pub fn without_handlers(self) -> Environment {
+        Environment { grants: Lookup::Unused, ..self }
+    }
+
+    /// The same for whoever may give handlers something in place of a secret: those
+    /// that are missing are no mistakes, but noted in [`super::Grants::missing`].
+    pub fn with_gaps(self) -> Environment {
+        Environment { grants: Lookup::WithGaps, ..self }
+    }
+
+    /// How much of the plugins' grants is looked up.
+    pub(super) fn grants(&self) -> Lookup {
+        self.grants
     }
 
     /// Whether there is a server to connect to.

@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Origin, Private, Secret};
+use super::{Origin, Private, Problem, Secret};
 
 /// All grants of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
     /// The guest's environment variables: these and no others.
     pub env: BTreeMap<String, Variable>,
+    /// Variables whose secret is not to be had here, each with what is wrong: only
+    /// where the manifest was read [with gaps](super::Environment::with_gaps).
+    pub missing: BTreeMap<String, Problem>,
     /// The folders that the guest sees: these and no others.
     pub dirs: Vec<Folder>,
     /// Outbound HTTP; `None`: every request is refused.
@@ -74,6 +77,20 @@ impl Variable {
 }
 
 impl Grants {
+    /// Gives the guest a text in place of what the manifest says, if it is granted
+    /// the variable.
+    pub fn give(&mut self, variable: &str, text: &str) {
+        if self.has_variable(variable) {
+            self.missing.remove(variable);
+            self.env.insert(variable.to_owned(), Variable::Plain(text.to_owned()));
+        }
+    }
+
+    /// Whether the guest is granted this variable, be its value to be had or not.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.env.contains_key(name) || self.missing.contains_key(name)
+    }
+
     /// The values that must not be seen outside the guest.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.env.values().filter_map(|variable| match variable {

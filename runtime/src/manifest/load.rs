@@ -134,7 +134,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Problem::new("manifest", format!("there is no manifest at `{shown}`"))
-                .help("name the file (`pelton run path/to/manifest.toml`) or its folder; without a name, `pelton.toml` in the working folder is used")
+                .help("name the file (`pelton run path/to/manifest.toml`) or its folder; without a name, `pelton.toml` in the working folder is used. `pelton new` makes a project with one")
         }
         io::ErrorKind::PermissionDenied => {
             Problem::new("manifest", format!("the manifest `{shown}` may not be read"))

@@ -439,7 +439,7 @@ fn full_grants() -> Grants {
         idempotency_key: false,
     };
     let dirs = vec![folder("/data", true), folder("/out", false)];
-    Grants { env, dirs, http: Some(http) }
+    Grants { env, missing: BTreeMap::new(), dirs, http: Some(http) }
 }
 
 #[test]

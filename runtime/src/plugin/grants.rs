@@ -28,10 +28,9 @@ impl Grants {
         uses_http: bool,
     ) -> Result<Grants, (PathBuf, io::Error)> {
         let http = grants.http.as_ref().filter(|_| uses_http);
-        let env = grants.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
         let redaction = Redaction::new(grants.secrets());
         Ok(Grants {
-            env: env.collect(),
+            env: variables(grants),
             folders: folders(&grants.dirs)?,
             outbound: Arc::new(Outbound::new(plugin, http, &redaction)),
             redaction,
@@ -51,6 +50,20 @@ impl Grants {
         })
     }
 
+    /// The same with the variables of `grants`; what else it says is not looked at.
+    pub(super) fn with_variables(self: &Arc<Grants>, grants: &manifest::Grants) -> Arc<Grants> {
+        let env = variables(grants);
+        if env == self.env {
+            return Arc::clone(self);
+        }
+        Arc::new(Grants {
+            env,
+            folders: self.folders.clone(),
+            redaction: Redaction::new(grants.secrets()),
+            outbound: Arc::clone(&self.outbound),
+        })
+    }
+
     /// A context with what was granted, and what `builder` has.
     pub(super) fn give(&self, builder: &mut WasiCtxBuilder) -> WasiCtx {
         let mut ctx = builder.envs(&self.env).build();
@@ -59,6 +72,12 @@ impl Grants {
         }
         ctx
     }
+}
+
+fn variables(grants: &manifest::Grants) -> Vec<(String, String)> {
+    let plain =
+        |(name, value): (&String, &manifest::Variable)| (name.clone(), value.expose().to_owned());
+    grants.env.iter().map(plain).collect()
 }
 
 fn folders(

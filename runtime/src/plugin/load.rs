@@ -193,15 +193,16 @@ impl Shared {
 }
 
 impl Plugin {
-    /// The same component with the same grants under other settings, with no
-    /// instances yet. Nothing is compiled or started; `spec.component` and
-    /// `spec.grants` are not looked at.
+    /// The same component under other settings, with no instances yet. Nothing is
+    /// compiled or started; of `spec.grants` only the variables are looked at, and
+    /// `spec.component` is not.
     pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
         let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
         let pre = self.pre.clone();
+        let grants = self.grants.with_variables(&spec.grants);
         let grants = match &fitting.outside {
-            Some(outside) => self.grants.apart(outside),
-            None => Arc::clone(&self.grants),
+            Some(outside) => grants.apart(outside),
+            None => grants,
         };
         self.engine.fit(Made { name, digest, pre, grants }, spec, fitting)
     }

@@ -12,7 +12,7 @@ fn every_template_of_every_language_is_complete() {
         for template in of(language) {
             let name = format!("{key}-{}", template.name);
             let project = project(folder.path(), &name, language, template.name);
-            project.make().unwrap();
+            project.make(&CancellationToken::new()).unwrap();
             let is_own_world = project.folder.join("wit/world.wit").exists();
             let files = [
                 "pelton.toml",
@@ -59,10 +59,12 @@ fn names_that_would_not_build_are_refused() {
         ("encoding", Language::Go),
         (&*"a".repeat(41), Language::C),
     ] {
-        let error = project(folder.path(), name, language, "transform").make().unwrap_err();
+        let error = project(folder.path(), name, language, "transform")
+            .make(&CancellationToken::new())
+            .unwrap_err();
         assert!(matches!(error, NewError::Name { .. }), "{name}: {error}");
     }
-    assert!(is_empty(folder.path()));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -70,9 +72,9 @@ fn what_is_there_already_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "hello", Language::C, "transform");
     fs::create_dir(&project.folder).unwrap();
-    project.make().unwrap();
+    project.make(&CancellationToken::new()).unwrap();
     fs::write(project.folder.join("handler.c"), "mine").unwrap();
-    assert!(matches!(project.make().unwrap_err(), NewError::Exists(_)));
+    assert!(matches!(project.make(&CancellationToken::new()).unwrap_err(), NewError::Exists(_)));
     assert_eq!(fs::read_to_string(project.folder.join("handler.c")).unwrap(), "mine");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left over");
 }
@@ -81,6 +83,46 @@ fn what_is_there_already_is_left_alone() {
 fn a_file_in_the_way_is_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("hello"), "a file").unwrap();
-    let error = project(folder.path(), "hello", Language::C, "router").make().unwrap_err();
+    let error = project(folder.path(), "hello", Language::C, "router")
+        .make(&CancellationToken::new())
+        .unwrap_err();
     assert!(error.to_string().contains("hello"), "{error}");
+}
+
+#[test]
+fn an_empty_folder_stays_the_same_and_a_link_to_one_does() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "hello", Language::C, "router");
+    fs::create_dir(folder.path().join("target")).unwrap();
+    std::os::unix::fs::symlink("target", &project.folder).unwrap();
+    let number = || fs::metadata(&project.folder).unwrap().ino();
+    let before = number();
+    project.make(&CancellationToken::new()).unwrap();
+    assert_eq!(number(), before);
+    let mut names: Vec<_> = fs::read_dir(folder.path().join("target")).unwrap().collect();
+    names.retain(|entry| entry.as_ref().unwrap().file_name() != ".gitignore");
+    assert!(
+        names.iter().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+    );
+    assert!(project.folder.join("wit/events.wit").exists());
+}
+
+#[test]
+fn what_is_stopped_or_fails_leaves_nothing_not_even_folders_above() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let mut project = project(folder.path(), "hello", Language::C, "router");
+    project.folder = folder.path().join("a/b/hello");
+    assert!(matches!(project.make(&stop).unwrap_err(), NewError::Stopped));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    project.folder = folder.path().join("empty");
+    assert!(matches!(project.make(&stop).unwrap_err(), NewError::Stopped));
+    assert_eq!(fs::read_dir(&project.folder).unwrap().count(), 0);
+    fs::write(folder.path().join("file"), "").unwrap();
+    project.folder = folder.path().join("file/below/hello");
+    let error = project.make(&CancellationToken::new()).unwrap_err().to_string();
+    assert!(error.contains("file/below/hello") && error.contains("Not a directory"), "{error}");
 }

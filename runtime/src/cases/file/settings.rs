@@ -16,14 +16,15 @@ use crate::{
 
 /// The keys that a case and `[defaults]` have in common.
 pub(super) fn read(table: &mut Table<'_, '_>) -> Settings {
-    let config = table.get("config", raw::plugin::config);
+    let config = table.get("config", raw::plugin::config).unwrap_or_default();
+    let env = table.get("env", env).unwrap_or_default();
     let limits = table.section("limits", limits);
     Settings {
         attempts: table.get("attempts", value::count(1..=100)).map(number),
         seed: table.get("seed", value::count(0..=u64::MAX)),
         clock_ms: table.get("clock", time),
         deterministic: table.get("deterministic", value::flag),
-        all: Overrides { config: config.unwrap_or_default(), ..limits.unwrap_or_default() },
+        all: Overrides { config, env, ..limits.unwrap_or_default() },
         plugins: table.get("plugins", plugins).unwrap_or_default(),
     }
 }
@@ -49,8 +50,17 @@ fn plugins(node: &Node<'_>, report: &mut Report) -> Option<BTreeMap<String, Over
     node.named(report, |_, node, report| {
         node.table(report, |table| {
             let config = table.get("config", raw::plugin::config).unwrap_or_default();
-            Overrides { config, ..table.section("limits", limits).unwrap_or_default() }
+            let env = table.get("env", env).unwrap_or_default();
+            Overrides { config, env, ..table.section("limits", limits).unwrap_or_default() }
         })
+    })
+}
+
+/// Variables with their values: whatever is written in a test is no secret.
+fn env(node: &Node<'_>, report: &mut Report) -> Option<BTreeMap<String, String>> {
+    node.named(report, |name, node, report| {
+        let help = format!("write `{name} = \"value\"`: a test has values of its own, no secrets");
+        node.text("a text", &help, report).map(str::to_owned)
     })
 }
 
@@ -60,6 +70,7 @@ fn limits(table: &mut Table<'_, '_>) -> Overrides {
     let limits = raw::Limits::read(table);
     Overrides {
         config: BTreeMap::new(),
+        env: BTreeMap::new(),
         timeout: timeout.map(|Time(time)| time),
         memory: memory.map(|size| size.0),
         cpu: limits.cpu.map(|Time(time)| time),

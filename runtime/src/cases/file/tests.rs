@@ -28,6 +28,8 @@ fn the_example_with_every_key_can_be_read() {
     assert_eq!(full.settings.all.timeout, Some(std::time::Duration::from_millis(500)));
     assert_eq!(file.cases[0].settings.all.timeout, Some(std::time::Duration::from_secs(1)));
     assert_eq!(file.cases[3].events[0].payload, r#"{"id":1}"#);
+    assert_eq!(file.cases[0].settings.all.env["TOKEN"], "for tests");
+    assert_eq!(file.cases[7].settings.plugins["price"].env["TOKEN"], "another");
     let lines = cases::EXAMPLE.lines().collect::<Vec<_>>();
     assert_eq!(lines[full.line - 1], "[[case]]");
 }

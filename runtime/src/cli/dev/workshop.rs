@@ -9,14 +9,14 @@ use std::{
 
 use pelton::{
     build::{self, Options, Report},
-    manifest::{Environment, FILE_NAME, Manifest},
+    manifest::{FILE_NAME, Manifest},
 };
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
     build::{self as verb, show::Show},
-    check::{explained, look},
+    check::{Source, explained, look},
     report,
     watch::Snapshot,
 };
@@ -51,7 +51,7 @@ impl Sight {
             false => manifest.to_owned(),
         };
         let files = Snapshot::of([file]);
-        let plugins = match Manifest::load_unbuilt(manifest, &Environment::process()) {
+        let plugins = match Source::read_sources(manifest) {
             Ok(manifest) => sources(&manifest),
             Err(_) => before.plugins.iter().map(|(name, it)| (name.clone(), it.again())).collect(),
         };
@@ -102,7 +102,7 @@ impl Workshop {
 
     /// Builds everything, and says what became of it; whether all went well.
     pub async fn build_all(&self) -> bool {
-        match Manifest::load_unbuilt(&self.manifest, &Environment::process()) {
+        match Source::read_sources(&self.manifest) {
             Ok(manifest) => self.build(&manifest, &[]).await,
             Err(problems) => {
                 report::note(&explained(&problems, look()));
@@ -121,7 +121,7 @@ impl Workshop {
             if changes.is_empty() {
                 continue;
             }
-            let manifest = Manifest::load_unbuilt(&self.manifest, &Environment::process());
+            let manifest = Source::read_sources(&self.manifest);
             if let Ok(manifest) = manifest {
                 self.build(&manifest, &changes).await;
             }

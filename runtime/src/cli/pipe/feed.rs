@@ -1,6 +1,11 @@
 //! From lines to events in the hands of the plugins, no faster than they take them.
 
-use pelton::host::local::{Input, Local};
+use std::collections::BTreeSet;
+
+use pelton::{
+    explain::Coded,
+    host::local::{Input, Local},
+};
 
 use super::{
     line::{self, Defaults},
@@ -10,6 +15,9 @@ use super::{
 
 /// Events that are read and not handled yet, and their bytes.
 const AHEAD: (usize, u64) = (1_024, 64 << 20);
+
+/// Bad lines which are told of one by one; of each kind the first is in any case.
+const TOLD_BAD: u64 = 100;
 
 /// Lines with events that no plugin wants which are told of one by one.
 const TOLD_UNHEARD: u64 = 10;
@@ -36,11 +44,13 @@ pub struct Feed {
     pub bad: u64,
     /// Events that no plugin subscribes to.
     pub unheard: u64,
+    /// Kinds of mistakes that there were.
+    told: BTreeSet<&'static str>,
 }
 
 impl Feed {
     pub fn new(defaults: Defaults, is_strict: bool) -> Feed {
-        Feed { defaults, is_strict, events: 0, bad: 0, unheard: 0 }
+        Feed { defaults, is_strict, events: 0, bad: 0, unheard: 0, told: BTreeSet::new() }
     }
 
     /// Hands every line over. It may be cancelled between two of them.
@@ -67,12 +77,15 @@ impl Feed {
         let number = line.number;
         let read = match &line.bytes {
             Some(bytes) => line::read(bytes, number, &self.defaults),
-            None => Err(format!("longer than {} MiB", MAX_LINE >> 20)),
+            None => {
+                let text = format!("longer than {} MiB", MAX_LINE >> 20);
+                Err(Coded { code: "too-large", text })
+            }
         };
         let input = match read {
             Ok(None) => return true,
             Ok(Some(input)) => input,
-            Err(problem) => return self.is_bad(number, &problem),
+            Err(problem) => return self.is_bad(number, problem),
         };
         local.room(&input.subject, AHEAD).await;
         match local.publish(&input) {
@@ -81,13 +94,26 @@ impl Feed {
                 self.events += 1;
                 true
             }
-            Err(error) => self.is_bad(number, &error.to_string()),
+            Err(error) => self.is_bad(number, Coded { code: "too-large", text: error.to_string() }),
         }
     }
 
-    fn is_bad(&mut self, number: u64, problem: &str) -> bool {
+    /// Tells of it; how to read more about its kind is said once.
+    fn is_bad(&mut self, number: u64, problem: Coded) -> bool {
         self.bad += 1;
-        report::note(&report::line(&anyhow::anyhow!("line {number}: {problem}")));
+        let Coded { code, text } = problem;
+        let problem = anyhow::Error::new(Coded { code, text: format!("line {number}: {text}") });
+        match (self.told.insert(code), self.bad) {
+            (true, _) => report::error(&problem),
+            (false, n) if n < TOLD_BAD || self.is_strict => {
+                report::note(&report::short(&problem));
+            }
+            (false, TOLD_BAD) => {
+                report::note(&report::short(&problem));
+                report::note("further bad lines are only counted\n");
+            }
+            (false, _) => {}
+        }
         false
     }
 

@@ -6,11 +6,17 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use pelton::{
     event::{Header, letter::timestamp},
+    explain::Coded,
     host::local::{DeadLetter, Emitted, Input},
     subject,
 };
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
+
+/// The most characters of a value that a message repeats.
+const MOST_SHOWN: usize = 60;
+/// The most characters of what the parser says; the longest of its own is shorter.
+const MOST_SAID: usize = 400;
 
 /// What an event has whose line does not say.
 #[derive(Debug, Clone, Default)]
@@ -70,8 +76,11 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawVal
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// The event in line `number`; `None`: the line is blank. The error is for people.
-pub fn read(bytes: &[u8], number: u64, defaults: &Defaults) -> Result<Option<Input>, String> {
+/// The event in line `number`; `None`: the line is blank.
+///
+/// # Errors
+/// What is wrong with the line, with a code of [`pelton::explain`].
+pub fn read(bytes: &[u8], number: u64, defaults: &Defaults) -> Result<Option<Input>, Coded> {
     let id = format!("line-{number}");
     if let Some(subject) = &defaults.subject {
         let mut input = Input::new(subject, Bytes::copy_from_slice(bytes));
@@ -90,23 +99,39 @@ pub fn read(bytes: &[u8], number: u64, defaults: &Defaults) -> Result<Option<Inp
 }
 
 /// What is wrong with a subject to publish to.
-pub fn subject_problem(subject: &str) -> Option<String> {
+pub fn subject_problem(subject: &str) -> Option<Coded> {
     let problem = subject::check(subject).err()?;
-    Some(format!("`{}` is no subject to publish to: {problem}", subject.escape_debug()))
+    let text = format!("`{}` is no subject to publish to: {problem}", shown(subject));
+    Some(Coded { code: "bad-subject", text })
+}
+
+/// A mistake of the kind `code`.
+fn refuse<T>(code: &'static str, text: impl Into<String>) -> Result<T, Coded> {
+    Err(Coded { code, text: text.into() })
+}
+
+/// What a message repeats of a value: no more than fits on a line.
+fn shown(value: &str) -> String {
+    let start: String = value.chars().take(MOST_SHOWN).collect();
+    let dots = if start.len() < value.len() { "…" } else { "" };
+    format!("{}{dots}", start.escape_debug())
 }
 
 impl Written<'_> {
-    fn input(self) -> Result<Input, String> {
+    fn input(self) -> Result<Input, Coded> {
         let payload = self.payload()?;
-        let subject = self.subject.ok_or(
-            "no `subject`: {\"subject\": \"orders.created\", \"payload\": …}; with --subject each line is a payload as it is",
-        )?;
+        let Some(subject) = self.subject else {
+            return refuse(
+                "no-subject",
+                "no `subject`: {\"subject\": \"orders.created\", \"payload\": …}; with --subject each line is a payload as it is",
+            );
+        };
         if let Some(problem) = subject_problem(&subject) {
             return Err(problem);
         }
         let time_ms = self.time.map(Time::milliseconds).transpose()?;
         if self.attempt == Some(0) {
-            return Err("`attempt` is counted from 1".to_owned());
+            return refuse("bad-line", "`attempt` is counted from 1");
         }
         Ok(Input {
             subject: subject.into_owned(),
@@ -119,22 +144,25 @@ impl Written<'_> {
         })
     }
 
-    fn payload(&self) -> Result<Bytes, String> {
+    fn payload(&self) -> Result<Bytes, Coded> {
         match (self.payload, &self.payload_text, &self.payload_base64) {
             (None, None, None) => Ok(Bytes::new()),
             (Some(json), None, None) => Ok(compact(json.get()).into()),
             (None, Some(text), None) => Ok(text.clone().into()),
             (None, None, Some(text)) => {
-                let bytes = BASE64_STANDARD.decode(text);
-                bytes.map(Bytes::from).map_err(|error| format!("`payload-base64`: {error}"))
+                let bytes = BASE64_STANDARD.decode(text).map(Bytes::from);
+                bytes.or_else(|error| refuse("bad-base64", format!("`payload-base64`: {error}")))
             }
-            _ => Err("more than one of `payload`, `payload-text`, `payload-base64`".to_owned()),
+            _ => refuse(
+                "two-ways",
+                "more than one of `payload`, `payload-text`, `payload-base64`: keep one",
+            ),
         }
     }
 }
 
 impl Time {
-    fn milliseconds(self) -> Result<u64, String> {
+    fn milliseconds(self) -> Result<u64, Coded> {
         let text = match self {
             Time::Ms(ms) => return Ok(ms),
             Time::Text(text) => text,
@@ -142,13 +170,13 @@ impl Time {
         let time = humantime::parse_rfc3339_weak(&text).ok();
         let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
-        ms.ok_or_else(|| {
-            format!("`time` is \"{}\", not RFC 3339 (2026-08-30T12:00:00Z)", text.escape_debug())
-        })
+        let problem =
+            || format!("`time` is \"{}\", not RFC 3339 (2026-08-30T12:00:00Z)", shown(&text));
+        ms.map_or_else(|| refuse("bad-time", problem()), Ok)
     }
 }
 
-fn headers(written: BTreeMap<String, Values>) -> Result<Vec<Header>, String> {
+fn headers(written: BTreeMap<String, Values>) -> Result<Vec<Header>, Coded> {
     let mut headers = Vec::new();
     for (name, values) in written {
         let values = match values {
@@ -157,24 +185,35 @@ fn headers(written: BTreeMap<String, Values>) -> Result<Vec<Header>, String> {
         };
         let is_bad = |text: &str| text.chars().any(char::is_control);
         if name.is_empty() || name.contains(':') || is_bad(&name) {
-            return Err(format!("\"{}\" is no name of a header", name.escape_debug()));
+            let text = format!(
+                "\"{}\" is no name of a header: it has at least one character, no `:` and no control characters",
+                shown(&name)
+            );
+            return refuse("bad-header", text);
         }
         if values.iter().any(|value| is_bad(value)) {
-            return Err(format!("the value of header `{name}` has control characters"));
+            let text = format!("the value of header `{}` has control characters", shown(&name));
+            return refuse("bad-header", text);
         }
         headers.extend(values.into_iter().map(|value| Header { name: name.clone(), value }));
     }
     Ok(headers)
 }
 
-/// The error without its line, which is always the first.
-fn explained(error: &serde_json::Error) -> String {
+/// The error without its line, which is always the first. Names in it are the
+/// input's: they may be long, or have control characters.
+fn explained(error: &serde_json::Error) -> Coded {
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
-    match error.column() {
-        0 => text.to_owned(),
-        column => format!("{text}, at column {column}"),
-    }
+    let long = text.chars().count() > MOST_SAID;
+    let dots = if long { "…" } else { "" };
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect();
+    let what = if error.is_data() { "" } else { "not JSON: " };
+    let place = match error.column() {
+        0 => String::new(),
+        column => format!(", at column {column}"),
+    };
+    Coded { code: "bad-line", text: format!("{what}{text}{dots}{place}") }
 }
 
 /// An output, as a line. `is_exact`: its payload byte for byte.

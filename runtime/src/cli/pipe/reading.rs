@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use pelton::explain::Coded;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::report;
@@ -45,8 +46,11 @@ impl Origin {
     pub fn open(file: Option<&Path>) -> anyhow::Result<Origin> {
         match file {
             Some(path) if path != Path::new("-") => {
-                let context = || format!("read events from {}", path.display());
-                let file = File::open(path).with_context(context)?;
+                let file = File::open(path).with_context(|| cannot(path))?;
+                // Else it would show at the first read, when plugins run already.
+                if file.metadata().is_ok_and(|about| about.is_dir()) {
+                    return Err(anyhow!("it is a folder").context(cannot(path)));
+                }
                 Ok(Origin::File(file))
             }
             _ => Ok(Origin::Stdin),
@@ -65,6 +69,11 @@ impl Origin {
         });
         receiver
     }
+}
+
+fn cannot(path: &Path) -> Coded {
+    let text = format!("cannot read events from `{}`", path.display());
+    Coded { code: "input", text }
 }
 
 fn send(input: impl Read, sender: &mpsc::Sender<Batch>) {

@@ -1,11 +1,12 @@
 //! What a plugin may reach outside its sandbox: secrets fetched, folders looked
 //! at, origins compared.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};
 
-use super::{Surroundings, bytes, nats::secret, number, time, unreadable};
+use super::{Surroundings, bytes, nats::find_secret, number, time, unreadable};
 use crate::manifest::{
     Origin, Server, defaults,
+    environment::Lookup,
     grants::{Folder, Grants, Http, Variable},
     problem::Problem,
     raw,
@@ -21,15 +22,23 @@ pub fn grants(
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Grants {
-    let env = raw.env.iter().flatten().filter_map(|(name, variable)| {
-        let key = join(&join(path, "env"), name);
-        Some((name.clone(), self::variable(&key, variable, surroundings, report)?))
-    });
-    Grants {
-        env: env.collect(),
-        dirs: dirs(path, raw, surroundings, report),
-        http: http(path, raw, report),
+    let http = http(path, raw, report);
+    let lookup = surroundings.environment.grants();
+    if lookup == Lookup::Unused {
+        return Grants { http, ..Grants::default() };
     }
+    let (mut env, mut missing) = (BTreeMap::new(), BTreeMap::new());
+    for (name, variable) in raw.env.iter().flatten() {
+        let key = join(&join(path, "env"), name);
+        match self::variable(&key, variable, surroundings) {
+            Ok(variable) => drop(env.insert(name.clone(), variable)),
+            Err(problem) if lookup == Lookup::WithGaps => {
+                missing.insert(name.clone(), problem);
+            }
+            Err(problem) => report.add(problem),
+        }
+    }
+    Grants { env, missing, dirs: dirs(path, raw, surroundings, report), http }
 }
 
 fn http(path: &str, raw: &raw::Plugin, report: &mut Report) -> Option<Http> {
@@ -159,20 +168,18 @@ fn variable(
     key: &str,
     raw: &raw::grants::Variable,
     surroundings: &Surroundings<'_>,
-    report: &mut Report,
-) -> Option<Variable> {
+) -> Result<Variable, Problem> {
     let place = match raw {
-        raw::grants::Variable::Text(text) => return Some(Variable::Plain(text.clone())),
+        raw::grants::Variable::Text(text) => return Ok(Variable::Plain(text.clone())),
         raw::grants::Variable::Secret(place) => place,
     };
-    let secret = secret(key, place, surroundings, report)?;
+    let secret = find_secret(key, place, surroundings)?;
     if secret.expose().contains('\0') {
         let problem =
             Problem::new("bad-variable", format!("the value for `{key}` contains a NUL character"))
                 .label(Target::Value(key.to_owned()), "")
                 .help("environment variables are text: encode it, or grant its folder by `dirs`");
-        report.add(problem);
-        return None;
+        return Err(problem);
     }
-    Some(Variable::Secret(secret))
+    Ok(Variable::Secret(secret))
 }

@@ -146,17 +146,26 @@ fn check_pair(table: &str, keys: [(&str, bool); 2], report: &mut Report) {
 }
 
 /// The secret that `raw` says where to find; `key` names it in messages.
-pub(super) fn secret(
+fn secret(
     key: &str,
     raw: &raw::Secret,
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Option<Secret> {
+    find_secret(key, raw, surroundings).map_err(|problem| report.add(problem)).ok()
+}
+
+/// The same, with what is wrong.
+pub(super) fn find_secret(
+    key: &str,
+    raw: &raw::Secret,
+    surroundings: &Surroundings<'_>,
+) -> Result<Secret, Problem> {
     let found = match raw {
         raw::Secret::FromEnv(name) => from_env(key, name, surroundings),
         raw::Secret::FromFile(file) => from_file(key, &surroundings.resolve(&file.0)),
     };
-    found.map_err(|problem| report.add(problem)).ok().map(Secret::new)
+    found.map(Secret::new)
 }
 
 fn from_env(key: &str, name: &str, surroundings: &Surroundings<'_>) -> Result<String, Problem> {

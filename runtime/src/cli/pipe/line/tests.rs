@@ -4,8 +4,12 @@ fn event(line: &str) -> Input {
     read(line.as_bytes(), 7, &Defaults::default()).unwrap().unwrap()
 }
 
-fn problem(line: impl AsRef<[u8]>) -> String {
+fn problem_of(line: impl AsRef<[u8]>) -> Coded {
     read(line.as_ref(), 7, &Defaults::default()).unwrap_err()
+}
+
+fn problem(line: impl AsRef<[u8]>) -> String {
+    problem_of(line).text
 }
 
 #[test]
@@ -63,9 +67,9 @@ fn what_is_wrong_with_a_line_is_said() {
             "{\"payload\":1}",
             "no `subject`: {\"subject\": \"orders.created\", \"payload\": …}; with --subject each line is a payload as it is",
         ),
-        ("hello", "expected value, at column 1"),
-        ("{\"subject\":\"a\"", "EOF while parsing an object, at column 14"),
-        ("{\"subject\":\"a\"} x", "trailing characters, at column 17"),
+        ("hello", "not JSON: expected value, at column 1"),
+        ("{\"subject\":\"a\"", "not JSON: EOF while parsing an object, at column 14"),
+        ("{\"subject\":\"a\"} x", "not JSON: trailing characters, at column 17"),
         ("{\"subject\":\"a.*\"}", "`a.*` is no subject to publish to: "),
         (
             "{\"subject\":\"a\",\"payload\":1,\"payload-text\":\"\"}",
@@ -96,6 +100,41 @@ fn what_is_wrong_with_a_line_is_said() {
         "{}",
         problem(b"{\"subject\":\"\xff\"}")
     );
+}
+
+#[test]
+fn each_kind_of_mistake_has_its_code() {
+    for (line, code) in [
+        ("hello", "bad-line"),
+        ("[]", "bad-line"),
+        ("{\"subjct\":\"a\"}", "bad-line"),
+        ("{\"subject\":\"a\",\"attempt\":0}", "bad-line"),
+        ("{\"payload\":1}", "no-subject"),
+        ("{\"subject\":\"a.*\"}", "bad-subject"),
+        ("{\"subject\":\"a\",\"payload\":1,\"payload-text\":\"\"}", "two-ways"),
+        ("{\"subject\":\"a\",\"payload-base64\":\"?\"}", "bad-base64"),
+        ("{\"subject\":\"a\",\"headers\":{\"a:\":\"\"}}", "bad-header"),
+        ("{\"subject\":\"a\",\"time\":\"noon\"}", "bad-time"),
+    ] {
+        assert_eq!(problem_of(line).code, code, "{line}");
+        assert!(pelton::explain::page(code).is_some());
+    }
+}
+
+#[test]
+fn messages_repeat_no_more_than_a_line_of_what_they_are_about() {
+    let long = "x".repeat(1 << 20);
+    for line in [
+        format!("{{\"{long}\":1}}"),
+        format!("{{\"subject\":\"{long} y\"}}"),
+        format!("{{\"subject\":\"a\",\"time\":\"{long}\"}}"),
+        format!("{{\"subject\":\"a\",\"headers\":{{\"{long}:\":\"\"}}}}"),
+    ] {
+        let problem = problem(line);
+        assert!(problem.len() < 1_000 && problem.contains("…"), "{problem}");
+    }
+    let escape = problem("{\"\\u001b[2J\":1}");
+    assert!(!escape.contains('\u{1b}'), "{escape:?}");
 }
 
 #[test]
