@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use async_nats::jetstream::stream;
+use async_nats::jetstream::{consumer::pull, stream};
 use serde_json::Value;
 
 use crate::{
@@ -463,7 +463,7 @@ async fn without_a_host_replays_wait_for_one() {
     assert!(asked.status.success() && asked.stderr.contains("asked for 1 replay"), "{asked:?}");
     let waiting = mended.replay(&["2", "3"]);
     assert_eq!(waiting.status.code(), Some(1), "{waiting:?}");
-    assert!(waiting.stderr.contains("no host runs `subject` now"), "{waiting:?}");
+    assert!(waiting.stderr.contains("no host takes replays of `subject` now"), "{waiting:?}");
     assert!(waiting.stderr.contains("start `pelton run`"), "{waiting:?}");
     assert_eq!((server.count(LETTERS).await, server.count(REPLAYS).await), (0, 3));
 
@@ -602,6 +602,32 @@ async fn headers_that_cannot_be_read_are_shown_and_not_replayed() {
     assert_eq!(replayed.status.code(), Some(1));
     assert_eq!(list(project, server, &["--reason", "decode"]).len(), 1);
     drop(daemon);
+}
+
+/// However often the server refuses the letter, the event stays.
+#[tokio::test]
+async fn an_event_whose_letter_is_refused_comes_again_until_it_is_taken() {
+    let mended = Mended::new("reject").await;
+    let Mended { server, project } = &mended;
+    let daemon = project.run(server).await;
+    let jetstream = server.jetstream().await;
+    let letters = jetstream.get_stream(LETTERS).await.unwrap();
+    let plain = letters.cached_info().config.clone();
+    let small = stream::Config { max_message_size: 300, ..plain.clone() };
+    jetstream.update_stream(small).await.unwrap();
+    server.publish("in.x", "reject").await;
+    eventually("its letter is refused some times", async || {
+        let received = daemon.metric("pelton_events_received_total{plugin=\"subject\"}").await;
+        (received >= 4.0).then_some(())
+    })
+    .await;
+    let source = jetstream.get_stream("IN").await.unwrap();
+    let consumer = source.get_consumer::<pull::Config>("pelton-subject").await.unwrap();
+    assert_eq!(consumer.cached_info().config.max_deliver, -1, "the server gives it up");
+
+    jetstream.update_stream(plain).await.unwrap();
+    dead_letters(server, 1).await;
+    server.settled("IN", "pelton-subject").await;
 }
 
 /// Each letter is replayed once, by whichever call comes first.

@@ -188,7 +188,7 @@ pub enum From {
         stream: String,
         /// How long the server waits for an answer before it delivers again.
         ack_wait: Duration,
-        /// A fuse above the host's own attempts; see `manifest::Retry`.
+        /// After how many deliveries the server gives an event up; `u32::MAX`: never.
         max_deliver: u32,
         /// Where a new consumer begins. An existing one goes on where it is.
         start: manifest::Start,
@@ -202,7 +202,7 @@ pub enum From {
         stream: String,
         /// How long the server waits for an answer before it delivers again.
         ack_wait: Duration,
-        /// A fuse above the host's own attempts; see `manifest::Retry`.
+        /// After how many deliveries the server gives an event up; `u32::MAX`: never.
         max_deliver: u32,
         /// How deliveries are acknowledged.
         ack: manifest::Ack,

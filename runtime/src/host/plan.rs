@@ -9,10 +9,10 @@ use crate::{
     subject::Pattern,
 };
 
-/// A fuse: the server gives up on an event after this many deliveries more than
-/// the plugin's attempts. The host settles every event long before, so what
-/// blows it is a fault of the host, which must not spin for ever.
-const FUSE: u32 = 1_000;
+/// Without end: the host counts attempts. What the server gives up on is in no
+/// dead letter, and an event whose letter is refused, or that blocks its key, has to
+/// come again for as long as it takes.
+const MAX_DELIVER: u32 = u32::MAX;
 
 /// Deliveries of one consumer that may be unsettled at once, over all replicas:
 /// far more than run, since an event that waits for its next attempt counts.
@@ -33,7 +33,7 @@ pub(super) fn subscription(manifest: &Manifest, name: &str, spec: &Spec) -> Subs
         Some(stream) => From::Stream {
             stream: stream.clone(),
             ack_wait: spec.ack_wait,
-            max_deliver: spec.retry.attempts.saturating_add(FUSE),
+            max_deliver: MAX_DELIVER,
             start: spec.start,
             ack: spec.ack,
         },
@@ -63,7 +63,7 @@ pub(super) fn replays(manifest: &Manifest, name: &str, spec: &Spec) -> Option<Su
         from: From::Replays {
             stream: letters.replays.clone(),
             ack_wait: spec.ack_wait,
-            max_deliver: spec.retry.attempts.saturating_add(FUSE),
+            max_deliver: MAX_DELIVER,
             ack: spec.ack,
         },
         max_in_flight: MAX_ACK_PENDING,

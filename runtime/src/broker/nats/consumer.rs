@@ -63,7 +63,7 @@ impl Durable {
             owner: format!("{}/{}", subscription.host, subscription.plugin),
             subjects: subscription.subjects.clone(),
             ack_wait: terms.ack_wait,
-            max_deliver: terms.max_deliver.into(),
+            max_deliver: if terms.max_deliver == u32::MAX { -1 } else { terms.max_deliver.into() },
             max_ack_pending: i64::try_from(subscription.max_in_flight).unwrap_or(i64::MAX),
             start: terms.start,
         }

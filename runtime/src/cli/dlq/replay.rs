@@ -228,7 +228,7 @@ async fn wait(
         Settled::NoHost { plugins, left } => {
             let (plugins, stream) = (plugins.join("`, `"), desk.replays());
             report::note(&format!(
-                "no host runs `{plugins}` now: {} in `{stream}`; start `pelton run`\n",
+                "no host takes replays of `{plugins}` now: {} in `{stream}`; start `pelton run` or, if it runs, wait until the circuit breaker of the plugin closes\n",
                 waits(left)
             ));
             Ok(Exit::Failed)
