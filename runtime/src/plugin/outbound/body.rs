@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::{
+    runtime::Handle,
     sync::mpsc::{self, Receiver, Sender},
     time::timeout,
 };
@@ -23,9 +24,13 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::refusal::Refusal;
 
+/// How long a guest may go on writing a body that nobody reads any more.
+const COURTESY: Duration = Duration::from_millis(100);
+
 /// A request's body that may not be larger than it may be.
 pub(super) struct Limited {
-    body: WasiBody,
+    /// Nothing when all of it was read, or too much.
+    body: Option<WasiBody>,
     left: u64,
     most: u64,
     over: Arc<AtomicBool>,
@@ -34,16 +39,26 @@ pub(super) struct Limited {
 impl Limited {
     /// `over` is set when there is more than `most` bytes.
     pub(super) fn new(body: WasiBody, most: u64, over: Arc<AtomicBool>) -> Limited {
-        Limited { body, left: most, most, over }
+        Limited { body: Some(body), left: most, most, over }
     }
 }
 
-/// Reads the body of a request that goes nowhere, for so long: guests there are
-/// (StarlingMonkey) that abort when what they write to is closed, and have no way
-/// to hear why.
-pub(super) async fn drain(mut body: WasiBody, patience: Duration) {
-    let read = async { while let Some(Ok(_)) = body.frame().await {} };
-    _ = timeout(patience, read).await;
+/// Reads the body of a request that came to nothing, for a short while: guests
+/// there are (StarlingMonkey) that abort when what they write to is closed, and so
+/// never hear why.
+pub(super) fn leave(mut body: WasiBody) {
+    let read = async move { while let Some(Ok(_)) = body.frame().await {} };
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(timeout(COURTESY, read));
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            leave(body);
+        }
+    }
 }
 
 impl Body for Limited {
@@ -54,7 +69,9 @@ impl Body for Limited {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else {
+            self.body = None;
             return Poll::Ready(None);
         };
         let frame = frame?;
@@ -65,6 +82,7 @@ impl Body for Limited {
                 Poll::Ready(Some(Ok(frame)))
             }
             None => {
+                self.body = None;
                 self.over.store(true, Ordering::Relaxed);
                 Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.most)))))
             }
@@ -72,11 +90,11 @@ impl Body for Limited {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

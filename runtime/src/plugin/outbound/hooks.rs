@@ -1,7 +1,7 @@
 //! Where `wasi:http` hands a request over: what belongs to one store, and what to
 //! the run that it is in.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, header};
 use tokio::sync::Semaphore;
@@ -17,10 +17,6 @@ use crate::manifest::Origin;
 
 /// What a guest may hand over of a body at a time, in bytes.
 const CHUNK: usize = 64 << 10;
-
-/// How long a guest may go on writing a request that is refused, before it is
-/// told: it has not come to where it would look.
-const COURTESY: Duration = Duration::from_millis(100);
 
 /// The header that tells a server that it has seen a request before.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -152,14 +148,8 @@ impl WasiHttpHooks for Hooks {
             }
             Err((refusal, origin)) => {
                 self.outbound.explain(&refusal, &origin, &self.run.event);
-                let end = self.run.end.clone();
-                Box::new(async move {
-                    tokio::select! {
-                        () = end.cancelled() => {}
-                        () = body::drain(request.into_body(), COURTESY) => {}
-                    }
-                    Err(refusal.code())
-                })
+                body::leave(request.into_body());
+                Box::new(std::future::ready(Err(refusal.code())))
             }
         }
     }
