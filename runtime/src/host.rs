@@ -18,7 +18,7 @@ use crate::{
     broker::nats::{Broker, WhenUnreachable},
     dispatch::{Admission, Drained},
     manifest::{self, Manifest},
-    plugin::{self, Engine, Plugin},
+    plugin::{self, Engine, EngineConfig, Plugin},
     telemetry::{Metrics, Readiness},
 };
 
@@ -62,6 +62,9 @@ pub struct Options {
     pub update_consumers: bool,
     /// Who is told of every run; `None`: nobody.
     pub witness: Option<Witness>,
+    /// Whether the components are just being written: see
+    /// [`EngineConfig::incremental`](crate::plugin::EngineConfig::incremental).
+    pub incremental: bool,
 }
 
 /// A host that is ready to take events.
@@ -113,7 +116,8 @@ impl Host {
         for name in manifest.plugins.keys() {
             readiness.lacks(&readable(name), "not loaded yet");
         }
-        let engine = Engine::new(&plan::engine(&manifest)).context("start the sandbox")?;
+        let config = EngineConfig { incremental: options.incremental, ..plan::engine(&manifest) };
+        let engine = Engine::new(&config).context("start the sandbox")?;
         let plugins = load_all(&engine, &manifest).await?;
         let broker = connect(&manifest, options.unreachable).await?;
         let provision = Provision::survey(&broker, &manifest, Mode::Make).await?;

@@ -12,6 +12,7 @@ mod determinism;
 mod engine;
 mod epoch;
 mod failure;
+mod functions;
 mod grants;
 mod guest;
 mod imports;

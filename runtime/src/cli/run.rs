@@ -136,7 +136,8 @@ pub async fn serve(beginning: Beginning, stop: CancellationToken) -> anyhow::Res
         tokio::spawn(admin.serve(answering.clone()))
     });
     let unreachable = if no_wait { Unreachable::Fail } else { Unreachable::Wait };
-    let options = Options { unreachable, update_consumers, witness };
+    let incremental = witness.is_some();
+    let options = Options { unreachable, update_consumers, witness, incremental };
     let starting = Host::start(manifest.clone(), options, metrics, readiness);
     let exit = handle((manifest, origin), Box::pin(starting), triggers, stop).await;
     answering.cancel();

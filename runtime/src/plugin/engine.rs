@@ -8,7 +8,7 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use super::{cache::Cache, epoch::Ticker};
+use super::{cache::Cache, epoch::Ticker, functions::Functions};
 
 /// More instances than this need more address space than a process has.
 const MOST_INSTANCES: usize = 2_048;
@@ -42,11 +42,14 @@ pub struct EngineConfig {
     pub stack: u64,
     /// Where compiled components are kept; `None`: `pelton` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// Whether functions are kept for the next compilation of much the same
+    /// component: for a host whose components are just being written. Costs memory.
+    pub incremental: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
-        EngineConfig { max_instances: 1_024, stack: 512 << 10, cache: None }
+        EngineConfig { max_instances: 1_024, stack: 512 << 10, cache: None, incremental: false }
     }
 }
 
@@ -82,6 +85,8 @@ pub(super) struct Shared {
     /// One component is compiled at a time: it takes all processors as it is.
     pub(super) compiling: Arc<Semaphore>,
     pub(super) cache: Option<Cache>,
+    /// `None`: nothing is kept.
+    pub(super) functions: Option<Arc<Functions>>,
 }
 
 /// Where the memory of instances comes from.
@@ -105,7 +110,8 @@ impl Engine {
         if most < config.max_instances {
             tracing::warn!(asked = config.max_instances, most, "too many instances: using fewer");
         }
-        let wasm = make(config.stack, most)?;
+        let functions = config.incremental.then(Arc::<Functions>::default);
+        let wasm = make(config.stack, most, functions.as_ref())?;
         let ticker = Ticker::start(wasm.clone()).map_err(EngineError::Thread)?;
         let cache = Cache::open(config.cache.clone(), &wasm);
         Ok(Engine {
@@ -117,13 +123,18 @@ impl Engine {
                 idle: Arc::new(Semaphore::new(most.min(MOST_IDLE))),
                 compiling: Arc::new(Semaphore::new(1)),
                 cache,
+                functions,
             }),
         })
     }
 }
 
 /// The best engine that this machine can have.
-fn make(stack: u64, instances: usize) -> Result<wasmtime::Engine, EngineError> {
+fn make(
+    stack: u64,
+    instances: usize,
+    functions: Option<&Arc<Functions>>,
+) -> Result<wasmtime::Engine, EngineError> {
     let mut reason = String::new();
     for memory in [Memory::Scanned, Memory::Pooled, Memory::OnDemand] {
         if memory == Memory::OnDemand {
@@ -132,7 +143,12 @@ fn make(stack: u64, instances: usize) -> Result<wasmtime::Engine, EngineError> {
                 "no memory pools: instances cost more; raise the limit for address space (ulimit -v)"
             );
         }
-        match wasmtime::Engine::new(&settings(stack, instances, memory)) {
+        let mut settings = settings(stack, instances, memory);
+        if let Some(functions) = functions {
+            let kept = settings.enable_incremental_compilation(Arc::<Functions>::clone(functions));
+            kept.map_err(|error| EngineError::Settings(format!("{error:#}")))?;
+        }
+        match wasmtime::Engine::new(&settings) {
             Ok(engine) => return Ok(engine),
             Err(error) => reason = format!("{error:#}"),
         }

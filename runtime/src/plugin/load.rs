@@ -157,13 +157,22 @@ impl Shared {
 
     fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
         if let Some(component) = self.cached(&found.digest) {
+            if let Some(functions) = &self.functions {
+                functions.learn(self.wasm.clone(), found.bytes.clone());
+            }
             return Ok(component);
         }
         found.validate(path)?;
+        let before = self.functions.as_ref().map(|functions| functions.counts());
         let code =
             self.wasm.precompile_component(&found.bytes).map_err(|error| refused(path, &error))?;
         if let Some(cache) = &self.cache {
             cache.put(&found.digest, &code);
+        }
+        if let (Some(functions), Some(before)) = (&self.functions, before) {
+            let now = functions.counts();
+            let (kept, compiled) = (now.0 - before.0, now.1 - before.1);
+            tracing::debug!(kept, compiled, "functions of {}", path.display());
         }
         self.deserialize(&code).map_err(|error| refused(path, &error))
     }

@@ -86,6 +86,29 @@ fn a_folder_that_others_can_see_is_not_used() {
 }
 
 #[tokio::test]
+async fn functions_that_stay_the_same_are_not_compiled_again() {
+    let mut bench = Bench::new();
+    let cache = Some(bench.folder.path().join("cache"));
+    let config = EngineConfig { incremental: true, cache, ..EngineConfig::default() };
+    bench.engine = Engine::new(&config).expect("an engine");
+    let functions = bench.engine.shared.functions.clone().expect("they are kept");
+    // As a save does to an interpreter's component: other data, the same code.
+    let wat = guests::counter();
+    let end = wat.rfind(')').expect("a module");
+    let saved = |text| format!("{} (data (i32.const 2000) \"{text}\"))", &wat[..end]);
+    bench.plugin(&saved("first")).await;
+    let (_, compiled) = functions.counts();
+    assert!(compiled > 0, "nothing was asked for");
+
+    let plugin = bench.plugin(&saved("other")).await;
+    let (found, compiled_then) = functions.counts();
+    let anew = compiled_then - compiled;
+    // What writes the data into the memory is a function, too.
+    assert!(anew <= 2 && found > 2 * anew, "{found} found, {anew} of {compiled} compiled anew");
+    assert!(plugin.handle(&event("x")).await.is_ok());
+}
+
+#[tokio::test]
 async fn without_a_folder_everything_works() {
     let mut bench = Bench::new();
     let file = bench.folder.path().join("file");
