@@ -127,6 +127,25 @@ fn a_bad_line_is_named_and_costs_no_other() {
 }
 
 #[test]
+fn an_event_that_no_plugin_takes_was_not_handled() {
+    let project = two_stages("echo", "echo");
+    // Nobody stores the one; a stream stores the other, and nobody reads it.
+    for unheard in ["nobody.hears", "out.b"] {
+        let input = format!("{{\"subject\":\"{unheard}\"}}\n{{\"subject\":\"in.x\"}}");
+        let finished = pipe(&project, &[], input.as_bytes());
+        assert_eq!(code(&finished), 3, "{finished:?}");
+        assert_eq!(outputs(&finished).len(), 1, "what is taken is handled");
+        for told in [
+            &*format!("line 1: no plugin subscribes to `{unheard}`"),
+            "1 event handed to plugins in ",
+            ": 1 output, 1 that no plugin subscribes to",
+        ] {
+            assert!(finished.stderr.contains(told), "{told}: {}", finished.stderr);
+        }
+    }
+}
+
+#[test]
 fn dead_letters_are_told_and_can_be_piped_in_again() {
     let project = two_stages("reject", "echo");
     let input = "{\"subject\":\"in.x\",\"payload-text\":\"reject\",\"time\":1000,\"headers\":{\"A\":\"b\"}}\n{\"subject\":\"in.x\",\"payload\":2}\n";

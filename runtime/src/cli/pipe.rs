@@ -50,7 +50,7 @@ mod writing;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all events were handled, 1 it failed or was stopped, 2 the \
     arguments or the manifest are wrong, 3 some events were not handled: dead letters, bad lines, \
-    full queues.\n\n\
+    full queues, subjects that no plugin subscribes to.\n\n\
     Examples:\n  \
     echo '{\"subject\":\"orders.created\",\"payload\":{\"id\":\"A-1\"}}' | pelton pipe\n  \
     examples/orders/make-events.py --count 10 | pelton pipe examples/orders\n  \
