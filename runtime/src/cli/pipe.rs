@@ -15,6 +15,7 @@ use pelton::{
         local::{Loaded, Local, Options, Recording},
     },
     manifest::Manifest,
+    plugin::CompilationListener,
 };
 use tokio::{
     sync::mpsc,
@@ -87,7 +88,7 @@ pub struct Arguments {
     /// Write payloads byte for byte: JSON that is not compact as text
     #[arg(long)]
     exact: bool,
-    /// Print no summary
+    /// Print no summary, and no note when a component is compiled
     #[arg(long, short)]
     quiet: bool,
 }
@@ -125,8 +126,12 @@ async fn pipe(arguments: Arguments, manifest: Manifest) -> anyhow::Result<Exit> 
             return Ok(Exit::Usage);
         }
     };
+    let compilations = match arguments.quiet {
+        true => CompilationListener::new(|_| {}),
+        false => report::compilations(),
+    };
     let loading = async {
-        let loaded = Loaded::load(&manifest).await?;
+        let loaded = Loaded::load(&manifest, compilations).await?;
         let (sender, told) = mpsc::channel(WRITE_AHEAD);
         let local = loaded.start(options(&arguments, &manifest, sender)).await?;
         Ok((local, told))

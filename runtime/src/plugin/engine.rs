@@ -8,7 +8,7 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use super::{cache::Cache, epoch::Ticker};
+use super::{cache::Cache, compiling::CompilationListener, epoch::Ticker};
 
 /// More instances than this need more address space than a process has.
 const MOST_INSTANCES: usize = 2_048;
@@ -42,11 +42,18 @@ pub struct EngineConfig {
     pub stack: u64,
     /// Where compiled components are kept; `None`: `pelton` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// Who is told when a component is compiled.
+    pub compilations: CompilationListener,
 }
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
-        EngineConfig { max_instances: 1_024, stack: 512 << 10, cache: None }
+        EngineConfig {
+            max_instances: 1_024,
+            stack: 512 << 10,
+            cache: None,
+            compilations: CompilationListener::default(),
+        }
     }
 }
 
@@ -82,6 +89,7 @@ pub(super) struct Shared {
     /// One component is compiled at a time: it takes all processors as it is.
     pub(super) compiling: Arc<Semaphore>,
     pub(super) cache: Option<Cache>,
+    pub(super) compilations: CompilationListener,
 }
 
 /// Where the memory of instances comes from.
@@ -117,6 +125,7 @@ impl Engine {
                 idle: Arc::new(Semaphore::new(most.min(MOST_IDLE))),
                 compiling: Arc::new(Semaphore::new(1)),
                 cache,
+                compilations: config.compilations.clone(),
             }),
         })
     }
