@@ -93,31 +93,39 @@ async fn answers_decide(language: &'static str) {
     let order = format!(r#"{{"id":"Zoë-1","note":"{}"}}"#, "x".repeat(10_000));
     server.publish("orders.created", order.clone()).await;
 
+    assert_delivered(&server, &web, order.len()).await;
+    assert_buried(&server, &plugins(&web, &stranger)).await;
+    daemon.says(r#"put off with 429: slow down","delay":"40s""#).await;
+    assert_eq!(server.stored("DELIVERIES").await.len(), 1);
+    assert_eq!(stranger.connections(), 0);
+}
+
+/// What the endpoint was sent, and the receipt.
+async fn assert_delivered(server: &Server, web: &Web, length: usize) {
     let done = eventually("a receipt", async || server.stored("DELIVERIES").await.pop()).await;
     let receipt: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
     assert_eq!((&receipt["subject"], &receipt["status"]), (&"orders.created".into(), &200.into()));
     let requests = web.requests();
     let sent = requests.iter().find(|it| it["path"] == "/echo?a=b").unwrap();
-    assert_eq!((&sent["method"], &sent["length"]), (&"POST".into(), &order.len().into()));
+    assert_eq!((&sent["method"], &sent["length"]), (&"POST".into(), &length.into()));
     let headers = &sent["headers"];
     assert_eq!(headers["content-type"], "application/json");
     assert_eq!(headers["event-subject"], "orders.created");
     let key = format!("{}-0", receipt["event"].as_str().unwrap());
     assert_eq!(headers["idempotency-key"], key);
+}
 
-    let expected: Vec<_> =
-        plugins(&web, &stranger).into_iter().filter(|(_, _, why, _)| !why.is_empty()).collect();
-    let dead = dead_letters(&server, expected.len().try_into().unwrap()).await;
+/// Why the event is in the dead letters of some plugins.
+async fn assert_buried(server: &Server, plugins: &[(&str, String, &str, &str)]) {
+    let expected: Vec<_> = plugins.iter().filter(|(_, _, why, _)| !why.is_empty()).collect();
+    let dead = dead_letters(server, expected.len()).await;
     for (name, _, why, words) in expected {
-        let letter = dead.iter().find(|it| it.header("Pelton-Dlq-Plugin") == Some(name));
-        let letter = letter.unwrap_or_else(|| panic!("{name} is not there\n{}", daemon.log()));
+        let letter = dead.iter().find(|it| it.header("Pelton-Dlq-Plugin") == Some(*name));
+        let letter = letter.unwrap_or_else(|| panic!("{name} is not there"));
         let error = letter.header("Pelton-Dlq-Error").unwrap();
-        assert_eq!(letter.header("Pelton-Dlq-Reason"), Some(why), "{name}: {error}");
+        assert_eq!(letter.header("Pelton-Dlq-Reason"), Some(*why), "{name}: {error}");
         assert!(error.contains(words), "{name}: {error}");
     }
-    daemon.says(r#"put off with 429: slow down","delay":"40s""#).await;
-    assert_eq!(server.stored("DELIVERIES").await.len(), 1);
-    assert_eq!(stranger.connections(), 0);
 }
 
 #[tokio::test]

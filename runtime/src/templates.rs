@@ -306,8 +306,8 @@ fn shown(name: &str) -> String {
     format!("{}{dots}", start.escape_debug())
 }
 
-/// Keywords, and crates that are always there.
-const RUST: [&str; 56] = [
+/// Keywords, and crates that are always there or in every new project.
+const RUST: [&str; 59] = [
     "abstract",
     "alloc",
     "as",
@@ -347,6 +347,8 @@ const RUST: [&str; 56] = [
     "ref",
     "return",
     "self",
+    "serde",
+    "serde-json",
     "static",
     "std",
     "struct",
@@ -363,6 +365,7 @@ const RUST: [&str; 56] = [
     "use",
     "virtual",
     "where",
+    "wit-bindgen",
     "yield",
 ];
 

@@ -9,7 +9,7 @@ use std::{
 use super::{pair, reason, services, texts};
 use crate::{
     delivery::dead_letters,
-    harness::{Project, Server, eventually, root, verb},
+    harness::{Daemon, Project, Server, eventually, root, verb},
     outbound_languages::run,
 };
 
@@ -60,7 +60,14 @@ async fn keeps_the_promises(world: &'static str, contract: &str) {
     let client = server.client().await;
     let _services = services(&client).await;
 
-    // In order, under ids of the run; a request is answered while it runs.
+    in_order_under_ids_of_the_run(&server).await;
+    refused_requests_can_be_caught(&server, &daemon).await;
+    nothing_leaves_when_it_fails(&server).await;
+    assert_eq!(server.count("OUT").await, 4, "{}", daemon.log());
+}
+
+/// And a request is answered while it runs.
+async fn in_order_under_ids_of_the_run(server: &Server) {
     server
         .publish("in.x", "publish out.a one\nrequest rpc.echo 5000 hello\npublish out.b two")
         .await;
@@ -74,15 +81,17 @@ async fn keeps_the_promises(world: &'static str, contract: &str) {
     let ids: Vec<_> = out.iter().map(|it| it.header("Nats-Msg-Id").unwrap()).collect();
     let (run, _) = ids[0].rsplit_once('.').unwrap();
     assert_eq!(ids, [format!("{run}.0"), format!("{run}.1"), format!("{run}.2")]);
+}
 
-    // What is not granted is an error that it can catch.
+async fn refused_requests_can_be_caught(server: &Server, daemon: &Daemon) {
     server.publish("in.x", "request rpc.other 5000 hello").await;
     daemon.says("request to `rpc.other` not granted").await;
     let refused = eventually("an answer", async || server.stored("OUT").await.get(3).cloned());
     let refused = refused.await.text();
     assert!(refused.starts_with("error: ") && refused.contains("not granted"), "{refused}");
+}
 
-    // Nothing of it leaves when it fails.
+async fn nothing_leaves_when_it_fails(server: &Server) {
     for (at, (end, class, says)) in [
         ("fail no stock", "retry", "no stock"),
         ("trap", "trap", "trapped"),
@@ -93,12 +102,11 @@ async fn keeps_the_promises(world: &'static str, contract: &str) {
     .enumerate()
     {
         server.publish("in.x", format!("publish out.a lost\n{end}")).await;
-        let dead = dead_letters(&server, at + 1).await.remove(at);
+        let dead = dead_letters(server, at + 1).await.remove(at);
         let (found, error) = reason(&dead);
         assert_eq!(found, class, "{end}: {error}");
         assert!(error.contains(says), "{end}: {error}");
     }
-    assert_eq!(server.count("OUT").await, 4, "{}", daemon.log());
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ struct Workspace {
 #[derive(Debug, Clone, Deserialize)]
 struct Package {
     name: String,
+    version: String,
     manifest_path: PathBuf,
     targets: Vec<Target>,
 }
@@ -62,6 +63,7 @@ struct Target {
 /// A plugin, and the package that it is made of.
 struct Member {
     job: Job,
+    /// Its name and version, as cargo takes them.
     package: String,
     /// The file that cargo makes, without its folder.
     artifact: String,
@@ -99,7 +101,7 @@ pub async fn build_all(
     reports
 }
 
-/// The workspace of a plugin, its package, and what cargo will call the result;
+/// The workspace of a plugin, its package with the version, and what cargo will call the result;
 /// `None`: the workspace is about something else, and the component is there.
 async fn locate(
     context: Context<'_>,
@@ -178,7 +180,9 @@ impl Workspace {
         };
         let here = self.handlers().find(|(package, _)| is_here(package));
         let (package, target) = here.or_else(|| self.handlers().find(is_named)).or_else(only)?;
-        Some((package.name.clone(), format!("{}.wasm", plain(&target.name))))
+        // With its version: a dependency may have the same name.
+        let id = format!("{}@{}", package.name, package.version);
+        Some((id, format!("{}.wasm", plain(&target.name))))
     }
 
     fn lacks(&self, job: &Job) -> BuildError {

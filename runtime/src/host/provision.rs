@@ -218,8 +218,13 @@ impl Survey<'_> {
         for pattern in &spec.subscribe {
             if !stored.iter().any(|stored| stored.overlaps(pattern)) {
                 let what = format!("stream `{stream}`");
-                let problem =
-                    format!("it stores nothing that matches `{pattern}`, but {}", list(&stored));
+                let problem = match stored.as_slice() {
+                    [] => "it has no subjects of its own, but copies other streams: read those"
+                        .to_owned(),
+                    _ => {
+                        format!("it stores nothing that matches `{pattern}`, but {}", list(&stored))
+                    }
+                };
                 let key = format!("plugins.{plugin}.subscribe");
                 let code = "not-in-stream";
                 self.found.findings.push(Finding { code, key, what, problem });

@@ -56,6 +56,7 @@ fn names_that_would_not_build_are_refused() {
         ("-a", Language::C),
         ("fn", Language::Rust),
         ("test", Language::Rust),
+        ("serde-json", Language::Rust),
         ("encoding", Language::Go),
         (&*"a".repeat(41), Language::C),
     ] {

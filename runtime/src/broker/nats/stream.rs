@@ -1,5 +1,7 @@
 //! Streams: made when missing, compared when present, never overwritten.
 
+use std::collections::BTreeSet;
+
 use async_nats::jetstream::{account::Account, stream};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,6 +16,9 @@ use crate::{
     manifest::{self, Discard, Retention, Storage},
     subject::Pattern,
 };
+
+/// The server's number for it. Source: nats-server, `JSStreamSubjectOverlapErr`.
+const SUBJECTS_OVERLAP: u64 = 10065;
 
 /// What is known of a stream, whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,8 +145,32 @@ impl Broker {
         wanted: &stream::Config,
     ) -> Result<stream::Info, SetupError> {
         let info = self.tell(&format!("STREAM.CREATE.{name}"), wanted).await;
-        info.inspect(|_| tracing::info!(stream = name, "stream made"))
-            .map_err(|error| error.about(what(name)))
+        let error = match info {
+            Ok(info) => {
+                tracing::info!(stream = name, "stream made");
+                return Ok(info);
+            }
+            Err(error) => error,
+        };
+        let is_overlap = matches!(error, ApiError::Server { code: SUBJECTS_OVERLAP, .. });
+        let others = if is_overlap { self.overlapping(&wanted.subjects).await } else { Vec::new() };
+        let mut error = error.about(what(name));
+        if !others.is_empty() {
+            let (others, own) = (others.join("`, `"), wanted.subjects.join("`, `"));
+            error.problem = format!(
+                "it is to store `{own}`, of which stream `{others}` stores a part already, and no two streams may: change the subjects of one of them, or `prefix` in `[dead-letters]` if it is the host's own"
+            );
+        }
+        Err(error)
+    }
+
+    /// The streams that store a part of `subjects`, as far as they can be found.
+    async fn overlapping(&self, subjects: &[String]) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for pattern in subjects.iter().filter_map(|subject| Pattern::parse(subject).ok()) {
+            names.extend(self.streams_storing(&pattern).await.unwrap_or_default());
+        }
+        names.into_iter().collect()
     }
 }
 
@@ -164,7 +193,7 @@ pub(super) fn what(name: &str) -> String {
 
 pub(super) fn refuse(name: &str, differences: &[Difference]) -> SetupError {
     let remedy = format!(
-        "change `[streams.{name}]`, or the stream (`nats stream edit {name}`), so that both say the same; if it was made just now, the server is too old for what differs"
+        "change `[streams.{name}]` (of the host's own streams: `[dead-letters]`), or the stream (`nats stream edit {name}`), so that both say the same; if it was made just now, the server is too old for what differs"
     );
     difference::refuse("stream-differs", what(name), differences, &remedy)
 }

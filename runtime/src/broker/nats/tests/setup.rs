@@ -35,6 +35,15 @@ async fn a_stream_is_made_once_and_every_difference_is_shown() {
 }
 
 #[tokio::test]
+async fn streams_that_would_store_the_same_are_named() {
+    let server = Server::start().await;
+    let broker = connect(&server).await;
+    broker.ensure_stream("IN", &stream(&["in.>"])).await.unwrap();
+    let error = broker.ensure_stream("A", &stream(&["in.a.*"])).await.unwrap_err().to_string();
+    assert!(error.contains("stream `A`") && error.contains("stream `IN` stores"), "{error}");
+}
+
+#[tokio::test]
 async fn a_stream_that_is_missing_is_named_with_the_remedy() {
     let server = Server::start().await;
     let broker = connect(&server).await;
