@@ -473,3 +473,20 @@ async fn watching_begins_with_what_is_broken_and_follows_manifest_and_component(
     save(&manifest.replace("out.>", "other.>"));
     says("1 failed", 1).await;
 }
+
+#[test]
+fn a_compilation_is_told_beside_the_results() {
+    let project = project(
+        &["echo"],
+        "[[case]]\nname = \"a\"\nplugin = \"echo\"\nevent = { text = \"x\" }\n\
+         expect = [{ text = \"x\" }]\n",
+    )
+    .edited("[streams.IN]", "[host]\ncache = \"cache\"\n[streams.IN]");
+    let first = test(&project, &["--format", "json"]);
+    assert!(first.status.success(), "{first:?}");
+    assert!(serde_json::from_str::<Value>(&first.stdout).is_ok(), "{}", first.stdout);
+    let once = "echo.wasm (";
+    assert!(first.stderr.contains("compiling ") && first.stderr.contains(once), "{}", first.stderr);
+    let second = test(&project, &[]);
+    assert!(second.status.success() && !second.stderr.contains("compiling"), "{second:?}");
+}

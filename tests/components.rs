@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::harness::{Finished, Project, guest, root, verb};
+use crate::harness::{Finished, Project, Server, guest, root, verb};
 
 fn check(bytes: &[u8]) -> String {
     let project = Project::new("[plugins.p]\ncomponent = \"p.wasm\"\nsubscribe = [\"in\"]\n");
@@ -126,4 +126,20 @@ fn a_component_of_another_version_of_the_contract() {
     let said = check(&bytes);
     let words = ["exports pelton:events/handler@0.2.0", "speaks pelton:events/handler@0.1.0"];
     assert_says(&said, &[words[0], words[1], "rebuild it with the wit of that version"]);
+}
+
+#[tokio::test]
+async fn a_compilation_is_logged_when_it_begins_and_only_then() {
+    let server = Server::start().await;
+    let project = Project::with_guest("echo", "")
+        .edited("[streams.IN]", "[host]\ncache = \"cache\"\n[streams.IN]");
+    let mut first = project.run(&server).await;
+    let log = first.log();
+    let told = log.find("compiling /").expect("it is told");
+    assert!(log.contains("echo.wasm (") && log.contains("once: it is kept in the cache"), "{log}");
+    assert!(told < log.find("\"running\"").unwrap(), "{log}");
+    assert!(first.stop().await.success());
+
+    let second = project.run(&server).await;
+    assert!(!second.log().contains("compiling"), "{}", second.log());
 }

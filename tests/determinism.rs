@@ -3,7 +3,7 @@
 use pelton::{
     host::local::{Input, Loaded, Options},
     manifest::Isolation,
-    plugin::Determinism,
+    plugin::{CompilationListener, Determinism},
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ async fn loaded() -> Loaded {
         plugin("a", "chance", ("in.>", "out.>"), stream),
         plugin("b", "chance", ("in.>", "out.>"), always),
     ];
-    Loaded::load(&manifest(&text.concat())).await.unwrap()
+    Loaded::load(&manifest(&text.concat()), CompilationListener::default()).await.unwrap()
 }
 
 /// What plugin `by` says to these payloads, in events `0`, `1` and so on.

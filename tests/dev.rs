@@ -139,6 +139,9 @@ async fn one_command_builds_runs_and_follows_saves() {
     dev.says("  fail the handler rejected the event", 1).await;
     dev.types("in.* x");
     dev.says("`in.*` is no subject", 1).await;
+    dev.types("\nhello.asked");
+    dev.says("no plugin takes `hello.asked`; they subscribe to `in.>`", 1).await;
+    assert_eq!(dev.said().matches("no plugin takes").count(), 1, "{}", dev.said());
 
     assert_eq!(dev.stops().await, Some(0));
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "its server goes with it");
@@ -189,6 +192,50 @@ async fn mistakes_are_waited_out() {
     dev.types("in.x hello");
     dev.says("  out  out.x hello", 1).await;
     assert_eq!(dev.stops().await, Some(0));
+}
+
+#[tokio::test]
+async fn outputs_that_are_refused_are_not_shown_as_published() {
+    let project = project(port())
+        .edited("[\"out.>\"]\n[plugins.subject.build", "[\"out.y\"]\n[plugins.subject.build");
+    let mut dev = Dev::start(&project, &[]);
+    dev.says("\"running\"", 1).await;
+    dev.types("in.x hello");
+    dev.says("  fail refused: out.x hello", 1).await;
+    dev.says("       the plugin may not publish there; the manifest's `publish` allows: out.y", 1)
+        .await;
+    dev.types("in.y hello");
+    dev.says("  out  out.y hello", 1).await;
+    assert!(!dev.said().contains("  out  out.x"), "{}", dev.said());
+
+    // What is typed is held against the manifest as it is now.
+    let now = fs::read_to_string(project.path().join("pelton.toml")).unwrap();
+    project.rewrite(&now.replace("subscribe = [\"in.>\"]", "subscribe = [\"in.y\"]"));
+    dev.types("in.x hello");
+    dev.says("no plugin takes `in.x`; they subscribe to `in.y`", 1).await;
+    assert_eq!(dev.stops().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_folder_without_a_manifest_is_not_waited_for() {
+    let project = Project::new("");
+    fs::remove_file(project.path().join("pelton.toml")).unwrap();
+    let mut dev = Dev::start(&project, &[]);
+    let status = eventually("it ends", async || dev.child.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(2));
+    dev.says("there is no manifest at `pelton.toml`", 1).await;
+    dev.says("`pelton new` makes", 1).await;
+    assert!(!dev.said().contains("waiting for a change"), "{}", dev.said());
+}
+
+#[tokio::test]
+async fn a_stop_before_anything_runs_does_not_speak_of_draining() {
+    let project = Project::new("[plugins.x]\nnonsense = true\n");
+    let mut dev = Dev::start(&project, &[]);
+    dev.says("waiting for a change", 1).await;
+    assert_eq!(dev.stops().await, Some(0));
+    dev.says("stopping; no handler takes events yet", 1).await;
+    assert!(!dev.said().contains("draining"), "{}", dev.said());
 }
 
 #[tokio::test]

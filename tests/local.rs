@@ -7,7 +7,7 @@ use pelton::{
     event::Header,
     host::local::{Input, Loaded, Local, Options, Recording, Told},
     manifest::{Environment, Manifest},
-    plugin::CallError,
+    plugin::{CallError, CompilationListener},
 };
 use tokio::{
     sync::mpsc,
@@ -38,7 +38,7 @@ pub const STREAMS: &str =
     "[streams.IN]\nsubjects = [\"in.>\"]\n[streams.OUT]\nsubjects = [\"out.>\"]\n";
 
 async fn started(text: &str) -> Local {
-    let loaded = Loaded::load(&manifest(text)).await.unwrap();
+    let loaded = Loaded::load(&manifest(text), CompilationListener::default()).await.unwrap();
     loaded.start(Options::default()).await.unwrap()
 }
 
@@ -176,7 +176,7 @@ async fn an_endless_loop_ends_where_time_is_paused_and_a_sleep_by_its_time_out()
 async fn what_is_loaded_once_runs_under_other_settings_too() {
     let more = "stream = \"IN\"\n[plugins.p.config]\ntag = \"first\"";
     let text = format!("{STREAMS}{}", plugin("p", "tag", ("in.>", "out.>"), more));
-    let loaded = Loaded::load(&manifest(&text)).await.unwrap();
+    let loaded = Loaded::load(&manifest(&text), CompilationListener::default()).await.unwrap();
     let mut other = loaded.manifest().clone();
     other.plugins.get_mut("p").unwrap().config.insert("tag".to_owned(), "second".to_owned());
     for (manifest, expected) in [(None, "first"), (Some(other), "second")] {
@@ -201,7 +201,7 @@ async fn what_guests_log_is_kept_with_plugin_and_event() {
 #[tokio::test]
 async fn what_is_handed_on_holds_the_plugins_back_and_nothing_is_kept() {
     let text = format!("{STREAMS}{}", plugin("p", "fan", ("in.>", "out.>"), "stream = \"IN\""));
-    let loaded = Loaded::load(&manifest(&text)).await.unwrap();
+    let loaded = Loaded::load(&manifest(&text), CompilationListener::default()).await.unwrap();
     let (sender, mut told) = mpsc::channel(4);
     let recording = Recording::Handed(sender);
     let options = Options { recording, forget_handled: true, ..Options::default() };
@@ -243,7 +243,7 @@ fn run_twenty(loaded: &Loaded) {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_of_one_manifest_run_beside_each_other() {
     let text = format!("{STREAMS}{}", plugin("p", "echo", ("in.>", "out.>"), "stream = \"IN\""));
-    let loaded = Loaded::load(&manifest(&text)).await.unwrap();
+    let loaded = Loaded::load(&manifest(&text), CompilationListener::default()).await.unwrap();
     let start = |loaded: Loaded| std::thread::spawn(move || run_twenty(&loaded));
     let threads: Vec<_> = (0..4).map(|_| start(loaded.clone())).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());

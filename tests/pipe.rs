@@ -127,6 +127,48 @@ fn a_bad_line_is_named_and_costs_no_other() {
 }
 
 #[test]
+fn an_event_that_no_plugin_takes_was_not_handled() {
+    let project = two_stages("echo", "echo");
+    // Nobody stores the one; a stream stores the other, and nobody reads it.
+    for unheard in ["nobody.hears", "out.b"] {
+        let input = format!("{{\"subject\":\"{unheard}\"}}\n{{\"subject\":\"in.x\"}}");
+        let finished = pipe(&project, &[], input.as_bytes());
+        assert_eq!(code(&finished), 3, "{finished:?}");
+        assert_eq!(outputs(&finished).len(), 1, "what is taken is handled");
+        for told in [
+            &*format!("line 1: no plugin subscribes to `{unheard}`"),
+            "1 event handed to plugins in ",
+            ": 1 output, 1 that no plugin subscribes to",
+        ] {
+            assert!(finished.stderr.contains(told), "{told}: {}", finished.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_compilation_is_told_when_it_begins_and_only_then() {
+    let manifest = |cache: &str| {
+        let of = guest("echo");
+        format!(
+            "[host]\ncache = {cache:?}\n[plugins.subject]\ncomponent = {of:?}\n\
+             subscribe = [\"in.>\"]\npublish = [\"out.>\"]\n"
+        )
+    };
+    let project = Project::new(&manifest("cache"));
+    let compiling = |arguments: &[&str]| {
+        let finished = pipe(&project, arguments, b"{\"subject\":\"in.x\"}");
+        assert_eq!((code(&finished), outputs(&finished).len()), (0, 1), "{finished:?}");
+        finished.stderr.lines().find(|line| line.contains("compiling")).map(str::to_owned)
+    };
+    let told = compiling(&[]).expect("it is told");
+    assert!(told.starts_with("compiling /") && told.contains("echo.wasm ("), "{told}");
+    assert!(told.ends_with("B), once: it is kept in the cache"), "{told}");
+    assert_eq!(compiling(&[]), None);
+    project.rewrite(&manifest("another"));
+    assert_eq!(compiling(&["--quiet"]), None);
+}
+
+#[test]
 fn dead_letters_are_told_and_can_be_piped_in_again() {
     let project = two_stages("reject", "echo");
     let input = "{\"subject\":\"in.x\",\"payload-text\":\"reject\",\"time\":1000,\"headers\":{\"A\":\"b\"}}\n{\"subject\":\"in.x\",\"payload\":2}\n";
@@ -248,7 +290,7 @@ fn a_reader_that_leaves_is_no_error() {
     assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
     writer.join().unwrap();
     assert!(first.contains("out.x"));
-    assert_eq!(stderr, "");
+    assert!(stderr.lines().all(|line| line.starts_with("compiling ")), "{stderr}");
 }
 
 #[test]

@@ -54,6 +54,8 @@ async fn a_second_signal_stops_at_once() {
 
     let status = tokio::time::timeout(Duration::from_secs(20), daemon.end()).await;
     assert_eq!(status.expect("it stops at once").code(), Some(1));
+    daemon.says("stopped at once; what was running is delivered again from streams").await;
+    assert_eq!(daemon.log().matches("\"running\":1").count(), 2, "{}", daemon.log());
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         // Failures are what is tested; they are in the results.
         Verb::Test(_) => "error",
         // Every run is shown; what the host does beside that, when it matters.
-        Verb::Dev(_) => "warn,pelton::guest=info,pelton::cli=info",
+        Verb::Dev(_) => "warn,pelton::guest=info,pelton::cli=info,pelton::plugin::compiling=info",
         _ => "info",
     };
     if let Err(problem) = logging::start(&cli.logging, level) {

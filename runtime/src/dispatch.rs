@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::{Broker, Delivery as _, Source},
-    event::{Event, RunId},
+    event::{Event, Output, RunId},
     manifest::{self, OnFailure, OrderBy},
     plugin::Handler,
     subject::Pattern,
@@ -43,7 +43,7 @@ pub use intake::Sources;
 use intake::{Ended, Hold, Intake, Kind};
 use journey::InHand;
 use lanes::Lanes;
-pub use outputs::{Keeper, Publishing, Rule};
+pub use outputs::{Keeper, OutputError, Publishing, Rule};
 use publish::Tally;
 pub use verdict::{Failure, Verdict};
 
@@ -108,6 +108,17 @@ impl Plan {
     fn run(&self, event: &Event) -> RunId {
         let namespace = event.replay.as_ref().map_or("", |replay| &replay.namespace);
         RunId::new(&event.id, &self.host, &self.plugin, namespace)
+    }
+
+    /// Why nothing of what a run returned is published; `None`: nothing speaks against
+    /// it, but the server may yet refuse it. `redact` goes over the guest's words.
+    pub fn refusal(
+        &self,
+        event: &Event,
+        outputs: &[Output],
+        redact: &dyn Fn(&str) -> String,
+    ) -> Option<OutputError> {
+        self.publishing.messages(event, outputs.to_vec(), &self.run(event), redact).err()
     }
 
     fn hold(&self) -> Hold {

@@ -79,6 +79,17 @@ pub struct Host {
     requests: mpsc::Receiver<reload::Request>,
 }
 
+/// How busy a host is.
+#[derive(Debug, Clone)]
+pub struct Activity(Admission);
+
+impl Activity {
+    /// Events that handlers work on now, over all plugins.
+    pub fn running(&self) -> usize {
+        self.0.running()
+    }
+}
+
 /// What was left when a host had stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stopped {
@@ -143,6 +154,11 @@ impl Host {
     /// The handle that gives the running host another manifest.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// Tells, as long as it is kept, how many events are worked on.
+    pub fn activity(&self) -> Activity {
+        Activity(self.ground.admission.clone())
     }
 
     /// Handles events until `stop`, then finishes what is in flight, each

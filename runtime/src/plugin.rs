@@ -5,6 +5,7 @@
 
 mod bindings;
 mod cache;
+mod compiling;
 mod component;
 mod componentize;
 mod contract;
@@ -45,6 +46,7 @@ use self::{
     state::{Beginning, CpuBudget, MemoryBudget, State},
 };
 pub use self::{
+    compiling::{Compilation, CompilationListener},
     component::{Access, LoadError, check_component},
     componentize::{CONTRACT, ComponentizeError, componentize},
     determinism::Determinism,

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     host::{StartError, local::Loaded},
     manifest::{Environment, Glimpse, Manifest, Problem, Problems},
+    plugin::CompilationListener,
 };
 
 /// Files that are read and whose components are loaded.
@@ -101,11 +102,15 @@ pub enum Status {
 
 impl Suite {
     /// Reads `paths` and the manifests that they name, and loads the components.
-    /// With `before`, in the same engine.
+    /// With `before`, in the same engine; else what is compiled is told to `compilations`.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub async fn load(paths: &[PathBuf], before: Option<&Suite>) -> Result<Suite, SuiteError> {
+    pub async fn load(
+        paths: &[PathBuf],
+        before: Option<&Suite>,
+        compilations: &CompilationListener,
+    ) -> Result<Suite, SuiteError> {
         let (mut files, mut problems) = (Vec::new(), Vec::new());
         for path in paths {
             match File::load(path) {
@@ -134,7 +139,7 @@ impl Suite {
             let one = loaded.values().next().or(before).cloned();
             let now = match one {
                 Some(one) => one.load_again(&manifest).await,
-                None => Loaded::load(&manifest).await,
+                None => Loaded::load(&manifest, compilations.clone()).await,
             };
             let now = now.map_err(|error| explained(&manifest, error))?;
             loaded.insert(path, now);

@@ -159,7 +159,7 @@ impl Arguments {
             .start_paused(true)
             .build()?;
         runtime.block_on(async {
-            let loaded = Loaded::load(manifest).await?;
+            let loaded = Loaded::load(manifest, report::compilations()).await?;
             capture::draft_with_expectations(captured, &style, (&loaded, manifest)).await
         })
     }

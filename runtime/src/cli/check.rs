@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeSet,
-    io::{IsTerminal as _, stderr},
+    fs,
+    io::{self, IsTerminal as _, stderr},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use pelton::{
     host::{self, Finding, Mode, Provision, Unreachable},
-    manifest::{Environment, Look, Manifest, Problem, Problems},
+    manifest::{Environment, FILE_NAME, Look, Manifest, Problem, Problems},
     plugin,
 };
 
@@ -99,7 +100,19 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// The manifest's file, where its folder may be named in its place.
+pub fn file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() }
+}
+
 impl Source {
+    /// Whether there is no manifest at all.
+    pub fn is_missing(&self) -> bool {
+        fs::metadata(file(&self.manifest)).is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        })
+    }
+
     /// The manifest, complete and valid; `None` after its problems have been printed.
     pub fn load(&self) -> Option<Manifest> {
         self.read(look()).inspect_err(|problems| report::note(problems)).ok()

@@ -7,7 +7,6 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use pelton::{host::Witness, manifest::Manifest};
-use tokio_util::sync::CancellationToken;
 
 use self::{
     nats::Server,
@@ -17,7 +16,7 @@ use super::{
     Exit, check,
     reloads::Origin,
     report,
-    run::{self, Beginning},
+    run::{self, Beginning, Stop},
     watch::Snapshot,
 };
 
@@ -64,17 +63,22 @@ pub struct Arguments {
 struct Dev {
     arguments: Arguments,
     workshop: Workshop,
-    stop: CancellationToken,
+    stop: Stop,
 }
 
 /// Runs until it is stopped.
 pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    // A mistake is waited out; a manifest in another folder would never come here.
+    if arguments.manifest.is_missing() {
+        arguments.manifest.load();
+        return Ok(Exit::Usage);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(run::until_stopped(|stop| {
         let workshop = Workshop {
             manifest: arguments.manifest.manifest.clone(),
             offline: arguments.offline,
-            stop: stop.clone(),
+            stop: stop.asked.clone(),
         };
         Dev { arguments, workshop, stop }.work()
     }));
@@ -94,7 +98,8 @@ impl Dev {
                 log.display()
             ));
         }
-        let typed = tokio::spawn(typed::publish(manifest));
+        let file = self.arguments.manifest.manifest.clone();
+        let typed = tokio::spawn(typed::publish(manifest, file));
         let exit = tokio::select! {
             exit = Box::pin(self.sessions()) => exit,
             error = ended(&mut server) => Err(error),
@@ -131,7 +136,7 @@ impl Dev {
         loop {
             let seen = self.workshop.look(&Sight::default()).await;
             let built = self.workshop.build_all().await;
-            if self.stop.is_cancelled() {
+            if self.stop.asked.is_cancelled() {
                 return Ok(Exit::Ok);
             }
             if built && let Some(exit) = self.session(seen.clone()).await? {
@@ -178,7 +183,7 @@ impl Dev {
         report::note("waiting for a change; Ctrl-C ends\n");
         tokio::select! {
             _ = self.workshop.changed(seen) => Some(()),
-            () = self.stop.cancelled() => None,
+            () = self.stop.asked.cancelled() => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use pelton::{
         local::{Loaded, Local, Options, Recording},
     },
     manifest::Manifest,
+    plugin::CompilationListener,
 };
 use tokio::{
     sync::mpsc,
@@ -50,7 +51,7 @@ mod writing;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all events were handled, 1 it failed or was stopped, 2 the \
     arguments or the manifest are wrong, 3 some events were not handled: dead letters, bad lines, \
-    full queues.\n\n\
+    full queues, subjects that no plugin subscribes to.\n\n\
     Examples:\n  \
     echo '{\"subject\":\"orders.created\",\"payload\":{\"id\":\"A-1\"}}' | pelton pipe\n  \
     examples/orders/make-events.py --count 10 | pelton pipe examples/orders\n  \
@@ -87,7 +88,7 @@ pub struct Arguments {
     /// Write payloads byte for byte: JSON that is not compact as text
     #[arg(long)]
     exact: bool,
-    /// Print no summary
+    /// Print no summary, and no note when a component is compiled
     #[arg(long, short)]
     quiet: bool,
 }
@@ -125,8 +126,12 @@ async fn pipe(arguments: Arguments, manifest: Manifest) -> anyhow::Result<Exit> 
             return Ok(Exit::Usage);
         }
     };
+    let compilations = match arguments.quiet {
+        true => CompilationListener::new(|_| {}),
+        false => report::compilations(),
+    };
     let loading = async {
-        let loaded = Loaded::load(&manifest).await?;
+        let loaded = Loaded::load(&manifest, compilations).await?;
         let (sender, told) = mpsc::channel(WRITE_AHEAD);
         let local = loaded.start(options(&arguments, &manifest, sender)).await?;
         Ok((local, told))

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use pelton::{
     broker::SetupError,
     explain::Coded,
-    plugin::{ComponentizeError, EngineError, LoadError},
+    plugin::{CompilationListener, ComponentizeError, EngineError, LoadError},
     templates::NewError,
 };
 
@@ -66,6 +66,11 @@ fn code(error: &anyhow::Error) -> Option<&'static str> {
 pub fn note(text: &str) {
     let mut stderr = anstream::stderr().lock();
     stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).ok();
+}
+
+/// Says on standard error which component is compiled.
+pub fn compilations() -> CompilationListener {
+    CompilationListener::new(|compilation| note(&format!("{compilation}\n")))
 }
 
 /// Whether `error` says that the reader of our output is gone, as with `| head`.

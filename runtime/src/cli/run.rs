@@ -5,11 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use pelton::{
     admin::Admin,
-    host::{Host, Options, StartError, Stopped, Unreachable, Witness},
+    host::{Activity, Host, Options, StartError, Stopped, Unreachable, Witness},
     manifest::Manifest,
     telemetry::{Metrics, Readiness},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -94,30 +97,66 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     exit
 }
 
+/// The end of `work`, as it is asked for, and what there is to end.
+#[derive(Clone, Default)]
+pub struct Stop {
+    /// Cancelled by the first signal.
+    pub asked: CancellationToken,
+    /// The host, once it takes events.
+    host: watch::Sender<Option<Activity>>,
+}
+
+impl Stop {
+    fn running(&self) -> Option<usize> {
+        self.host.borrow().as_ref().map(Activity::running)
+    }
+
+    /// What is said at the first signal.
+    fn first_words(&self) -> &'static str {
+        match self.running() {
+            Some(_) => "draining; a second signal stops at once",
+            None => "stopping; no handler takes events yet",
+        }
+    }
+
+    /// What is said when the second one has ended it.
+    fn last_words(&self) -> &'static str {
+        match self.running() {
+            None | Some(0) => "stopped at once; no handler was running",
+            Some(_) => {
+                "stopped at once; what was running is delivered again from streams, and lost from core NATS"
+            }
+        }
+    }
+}
+
 /// Does `work` until it ends or a signal asks for a stop; a second one does not
 /// wait for its end.
 pub async fn until_stopped<F: Future<Output = anyhow::Result<Exit>>>(
-    work: impl FnOnce(CancellationToken) -> F,
+    work: impl FnOnce(Stop) -> F,
 ) -> anyhow::Result<Exit> {
     let mut signals = signals::Stop::listen()?;
-    let stop = CancellationToken::new();
+    let stop = Stop::default();
     let mut work = Box::pin(work(stop.clone()));
     tokio::select! {
         exit = &mut work => return exit,
-        signal = signals.next() => tracing::info!(signal, "draining; a second signal stops at once"),
-    }
-    stop.cancel();
-    tokio::select! {
-        exit = work => exit,
         signal = signals.next() => {
-            tracing::warn!(signal, "stopped at once; what was running is delivered again");
+            tracing::info!(signal, running = stop.running(), "{}", stop.first_words());
+        }
+    }
+    stop.asked.cancel();
+    tokio::select! {
+        // Borrowed: what runs is counted before it is dropped.
+        exit = &mut work => exit,
+        signal = signals.next() => {
+            tracing::warn!(signal, running = stop.running(), "{}", stop.last_words());
             Ok(Exit::Failed)
         }
     }
 }
 
 /// Starts everything, runs until `stop`, ends everything.
-pub async fn serve(beginning: Beginning, stop: CancellationToken) -> anyhow::Result<Exit> {
+pub async fn serve(beginning: Beginning, stop: Stop) -> anyhow::Result<Exit> {
     let Beginning { manifest, origin, watched, no_wait, update_consumers, witness } = beginning;
     let (metrics, readiness) = (Metrics::new(), Readiness::default());
     readiness.lacks("host", "starting");
@@ -155,12 +194,12 @@ async fn handle(
     (manifest, origin): (Manifest, Origin),
     starting: impl Future<Output = Result<Host, StartError>>,
     mut triggers: Triggers,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> anyhow::Result<Exit> {
     let started = tokio::select! {
         started = starting => started,
         never = triggers.turn_away() => match never {},
-        () = stop.cancelled() => return Ok(Exit::Ok),
+        () = stop.asked.cancelled() => return Ok(Exit::Ok),
     };
     let host = match started {
         Ok(host) => host,
@@ -172,8 +211,9 @@ async fn handle(
     };
     tracing::info!(plugins = manifest.plugins.len(), host = manifest.host.name, "running");
     let reloads = triggers.serve(origin, host.reloader());
+    stop.host.send_replace(Some(host.activity()));
     tokio::select! {
-        stopped = Box::pin(host.run(stop)) => Ok(farewell(stopped?)),
+        stopped = Box::pin(host.run(stop.asked)) => Ok(farewell(stopped?)),
         never = reloads => match never {},
     }
 }
@@ -191,5 +231,17 @@ fn farewell(stopped: Stopped) -> Exit {
             );
             Exit::Failed
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_before_anything_runs_speaks_of_nothing_that_did() {
+        let stop = Stop::default();
+        assert_eq!(stop.first_words(), "stopping; no handler takes events yet");
+        assert_eq!(stop.last_words(), "stopped at once; no handler was running");
     }
 }

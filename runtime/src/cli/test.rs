@@ -154,7 +154,9 @@ impl Round<'_> {
         if found.files.is_empty() {
             return Ok((usage("no-cases", no_files(&self.arguments.paths)), None));
         }
-        let suite = match self.runtime.block_on(Suite::load(&found.files, before)) {
+        let compilations = report::compilations();
+        let loading = Suite::load(&found.files, before, &compilations);
+        let suite = match self.runtime.block_on(loading) {
             Ok(suite) => suite,
             Err(error) => return Ok((mistakes(error), None)),
         };

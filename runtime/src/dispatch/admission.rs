@@ -12,6 +12,7 @@ const UNIT: u64 = 1024;
 #[derive(Debug, Clone)]
 pub struct Admission {
     events: Arc<Semaphore>,
+    most: usize,
     bytes: Arc<Semaphore>,
     units: u32,
 }
@@ -29,11 +30,18 @@ impl Admission {
     pub fn new(events: usize, bytes: u64) -> Admission {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let units = units.clamp(1, u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let most = events.clamp(1, Semaphore::MAX_PERMITS);
         Admission {
-            events: Arc::new(Semaphore::new(events.clamp(1, Semaphore::MAX_PERMITS))),
+            events: Arc::new(Semaphore::new(most)),
+            most,
             bytes: Arc::new(Semaphore::new(units as usize)),
             units,
         }
+    }
+
+    /// How many events are worked on now.
+    pub fn running(&self) -> usize {
+        self.most.saturating_sub(self.events.available_permits())
     }
 
     /// Waits until there is room for an event of `size` bytes. One that is

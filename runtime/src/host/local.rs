@@ -20,7 +20,7 @@ use crate::{
     broker::{Broker as _, PublishError, Published, Subscription, model},
     dispatch::{Admission, Dispatcher, Drained, Plan, Sources},
     manifest::{self, Manifest},
-    plugin::{Determinism, Engine, EngineConfig, Fitting, Outside, Plugin},
+    plugin::{CompilationListener, Determinism, Engine, EngineConfig, Fitting, Outside, Plugin},
     telemetry::Metrics,
 };
 
@@ -91,14 +91,18 @@ pub struct Local {
 }
 
 impl Loaded {
-    /// Compiles, or takes from the cache, every component of the manifest.
+    /// Compiles, or takes from the cache, every component of the manifest; what is
+    /// compiled is told to `compilations`, here and when it is loaded again.
     ///
     /// # Errors
     /// If the sandbox does not work here, or components cannot be used: all of them.
-    pub async fn load(manifest: &Manifest) -> Result<Loaded, StartError> {
+    pub async fn load(
+        manifest: &Manifest,
+        compilations: CompilationListener,
+    ) -> Result<Loaded, StartError> {
         let config = plan::engine(manifest);
         let max_instances = config.max_instances.max(INSTANCES);
-        let engine = Engine::new(&EngineConfig { max_instances, ..config });
+        let engine = Engine::new(&EngineConfig { max_instances, compilations, ..config });
         Loaded::load_into(engine.context("start the sandbox")?, manifest).await
     }
 

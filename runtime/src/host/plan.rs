@@ -25,7 +25,7 @@ pub(super) fn engine(manifest: &Manifest) -> EngineConfig {
         max_instances: manifest.host.max_in_flight,
         stack: manifest.host.stack,
         cache: manifest.host.cache.clone(),
-        incremental: false,
+        ..EngineConfig::default()
     }
 }
 

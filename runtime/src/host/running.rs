@@ -251,8 +251,8 @@ impl Life {
 
     async fn run(&self, part: &Part, source: Bound) -> Drained {
         let Ground { broker, admission, witness, .. } = self.ground.clone();
-        let handler = Witnessed { plugin: Arc::clone(&part.plugin), witness };
         let plan = part.plan.clone();
+        let handler = Witnessed { plugin: Arc::clone(&part.plugin), plan: plan.clone(), witness };
         let dispatcher = Dispatcher::new(broker, handler, plan, admission, part.metrics.clone());
         dispatcher.run(source, self.stop.clone()).await
     }

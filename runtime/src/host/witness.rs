@@ -6,11 +6,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    dispatch::{OutputError, Plan},
     event::{Event, Output},
     plugin::{CallError, Handler, Plugin, Requests},
 };
 
-/// One run of a handler. Its outputs are not checked yet, nor published.
+/// One run of a handler. Its outputs are not published yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     /// Whose handler.
@@ -19,6 +20,8 @@ pub struct Seen<'a> {
     pub event: &'a Event,
     /// What it returned.
     pub outcome: Result<&'a [Output], &'a CallError>,
+    /// Why none of the outputs is published: one of them breaks a rule.
+    pub refusal: Option<&'a OutputError>,
     /// How long it took.
     pub took: Duration,
 }
@@ -44,6 +47,8 @@ impl fmt::Debug for Witness {
 /// A plugin, and who sees its runs.
 pub(super) struct Witnessed {
     pub(super) plugin: Arc<Plugin>,
+    /// Its outputs are checked by this.
+    pub(super) plan: Plan,
     pub(super) witness: Option<Witness>,
 }
 
@@ -64,7 +69,10 @@ impl Handler for Witnessed {
         let outcome = self.plugin.handle_asking(event, requests).await;
         let took = begun.elapsed();
         let plugin = self.plugin.name();
-        tell(&Seen { plugin, event, outcome: outcome.as_deref(), took });
+        let redact = |text: &str| self.plugin.redact(text);
+        let outputs = outcome.as_deref().unwrap_or_default();
+        let refusal = self.plan.refusal(event, outputs, &redact);
+        tell(&Seen { plugin, event, outcome: outcome.as_deref(), refusal: refusal.as_ref(), took });
         outcome
     }
 

@@ -8,7 +8,7 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use super::{cache::Cache, epoch::Ticker, functions::Functions};
+use super::{cache::Cache, compiling::CompilationListener, epoch::Ticker, functions::Functions};
 
 /// More instances than this need more address space than a process has.
 const MOST_INSTANCES: usize = 2_048;
@@ -45,11 +45,19 @@ pub struct EngineConfig {
     /// Whether functions are kept for the next compilation of much the same
     /// component: for a host whose components are just being written. Costs memory.
     pub incremental: bool,
+    /// Who is told when a component is compiled.
+    pub compilations: CompilationListener,
 }
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
-        EngineConfig { max_instances: 1_024, stack: 512 << 10, cache: None, incremental: false }
+        EngineConfig {
+            max_instances: 1_024,
+            stack: 512 << 10,
+            cache: None,
+            incremental: false,
+            compilations: CompilationListener::default(),
+        }
     }
 }
 
@@ -87,6 +95,7 @@ pub(super) struct Shared {
     pub(super) cache: Option<Cache>,
     /// `None`: nothing is kept.
     pub(super) functions: Option<Arc<Functions>>,
+    pub(super) compilations: CompilationListener,
 }
 
 /// Where the memory of instances comes from.
@@ -124,6 +133,7 @@ impl Engine {
                 compiling: Arc::new(Semaphore::new(1)),
                 cache,
                 functions,
+                compilations: config.compilations.clone(),
             }),
         })
     }

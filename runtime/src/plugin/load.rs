@@ -8,8 +8,8 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::{
     CallError, Determinism, Engine, Limits, LoadError, Outside, Plugin, Requests,
-    component::Examined, contract::Contract, engine::Shared, grants::Grants, guest::GuestPre,
-    imports, instance::Idle, journal::LogSink, state::State,
+    compiling::Compilation, component::Examined, contract::Contract, engine::Shared,
+    grants::Grants, guest::GuestPre, imports, instance::Idle, journal::LogSink, state::State,
 };
 use crate::{
     event::Event,
@@ -164,6 +164,11 @@ impl Shared {
         }
         found.validate(path)?;
         let before = self.functions.as_ref().map(|functions| functions.counts());
+        self.compilations.tell(&Compilation {
+            component: path,
+            size: found.bytes.len() as u64,
+            is_kept: self.cache.is_some(),
+        });
         let code =
             self.wasm.precompile_component(&found.bytes).map_err(|error| refused(path, &error))?;
         if let Some(cache) = &self.cache {

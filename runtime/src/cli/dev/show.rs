@@ -4,6 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use pelton::{
+    dispatch::OutputError,
     event::{Event, Output},
     host::Seen,
     plugin::CallError,
@@ -22,7 +23,7 @@ const ERROR: usize = 4_000;
 
 /// One run, on some lines.
 pub fn run(seen: &Seen<'_>) -> String {
-    let Seen { plugin, event, outcome, took } = seen;
+    let Seen { plugin, event, outcome, refusal, took } = seen;
     let attempt = match event.attempt {
         1 => String::new(),
         n => format!(" {DIM}attempt {n}{DIM:#}"),
@@ -33,9 +34,10 @@ pub fn run(seen: &Seen<'_>) -> String {
         "{SUBJECT}{subject}{SUBJECT:#} → {PLUGIN}{plugin}{PLUGIN:#}{attempt} {DIM}{took}{DIM:#}\n\
          {DIM}  in   {}{DIM:#}\n{}",
         payload(&event.payload),
-        match outcome {
-            Ok(outputs) => made(event, outputs),
-            Err(error) => failed(error),
+        match (outcome, refusal) {
+            (Ok(outputs), None) => made(event, outputs),
+            (Ok(outputs), Some(refusal)) => refused(outputs, refusal),
+            (Err(error), _) => failed(error),
         }
     )
 }
@@ -51,6 +53,23 @@ fn made(event: &Event, outputs: &[Output]) -> String {
         format!("  out  {SUBJECT}{subject}{SUBJECT:#} {}\n", payload(&output.payload))
     };
     outputs.iter().map(line).collect()
+}
+
+/// The output that breaks a rule, why, and those that are not published either.
+fn refused(outputs: &[Output], refusal: &OutputError) -> String {
+    let OutputError { index, subject, problem } = refusal;
+    let mut text = format!(
+        "  {FAILED}fail{FAILED:#} refused: {SUBJECT}{}{SUBJECT:#} {}\n       {}\n",
+        plain(subject),
+        outputs.get(*index).map(|output| payload(&output.payload)).unwrap_or_default(),
+        plain(&problem.to_string()),
+    );
+    let others = outputs.iter().enumerate().filter(|(at, _)| at != index);
+    for (_, output) in others {
+        let (subject, payload) = (plain(&output.subject), payload(&output.payload));
+        text += &format!("       not published with it: {subject} {payload}\n");
+    }
+    text
 }
 
 fn failed(error: &CallError) -> String {
@@ -110,6 +129,12 @@ fn duration(took: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pelton::{
+        dispatch::{Publishing, Rule},
+        event::RunId,
+        subject::Pattern,
+    };
+
     use super::*;
 
     fn event(payload: &'static [u8]) -> Event {
@@ -127,9 +152,17 @@ mod tests {
     }
 
     fn shown(event: &Event, outcome: Result<&[Output], &CallError>) -> String {
+        run_with(event, outcome, None)
+    }
+
+    fn run_with(
+        event: &Event,
+        outcome: Result<&[Output], &CallError>,
+        refusal: Option<&OutputError>,
+    ) -> String {
         let took = Duration::from_micros(1_340);
-        anstream::adapter::strip_str(&run(&Seen { plugin: "price", event, outcome, took }))
-            .to_string()
+        let seen = Seen { plugin: "price", event, outcome, refusal, took };
+        anstream::adapter::strip_str(&run(&seen)).to_string()
     }
 
     #[test]
@@ -144,6 +177,30 @@ mod tests {
             "orders.created → price 1.3 ms\n  in   {\"id\":1}\n  out  orders.priced {\"total\":12}\n"
         );
         assert!(shown(&event(b""), Ok(&[])).ends_with("  in   (empty)\n  out  nothing\n"));
+    }
+
+    #[test]
+    fn refused_outputs_are_not_shown_as_outputs() {
+        let (event, to) = (event(b""), Pattern::parse("orders.priced").unwrap());
+        let output = |subject: &str| Output {
+            subject: subject.to_owned(),
+            headers: Vec::new(),
+            payload: b"{}".as_slice().into(),
+        };
+        let outputs = [output("orders.priced"), output("elsewhere")];
+        let allowed = vec![(to, Rule::Core)];
+        let publishing = Publishing { allowed, stored: Vec::new(), max_message: 1 << 20 };
+        let run = RunId::new("e", "h", "price", "");
+        let refusal = publishing.messages(&event, outputs.to_vec(), &run, &str::to_owned);
+        let shown = run_with(&event, Ok(&outputs), refusal.err().as_ref());
+        assert!(
+            shown.ends_with(
+                "  in   (empty)\n  fail refused: elsewhere {}\n       the plugin may not publish there; \
+                 the manifest's `publish` allows: orders.priced\n       \
+                 not published with it: orders.priced {}\n"
+            ),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -9,14 +9,14 @@ use std::{
 
 use pelton::{
     build::{self, Options, Report},
-    manifest::{FILE_NAME, Manifest},
+    manifest::Manifest,
 };
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
     build::{self as verb, show::Show},
-    check::{Source, explained, look},
+    check::{Source, explained, file, look},
     report,
     watch::Snapshot,
 };
@@ -46,11 +46,7 @@ pub struct Sight {
 impl Sight {
     /// Looks now. While the manifest cannot be read, the plugins are those of `before`.
     fn take(manifest: &Path, before: &Sight) -> Sight {
-        let file = match manifest.is_dir() {
-            true => manifest.join(FILE_NAME),
-            false => manifest.to_owned(),
-        };
-        let files = Snapshot::of([file]);
+        let files = Snapshot::of([file(manifest)]);
         let plugins = match Source::read_sources(manifest) {
             Ok(manifest) => sources(&manifest),
             Err(_) => before.plugins.iter().map(|(name, it)| (name.clone(), it.again())).collect(),

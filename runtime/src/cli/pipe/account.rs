@@ -13,6 +13,7 @@ pub struct Account {
     /// Events that were handed to plugins.
     events: u64,
     bad: u64,
+    /// Events that no plugin subscribes to.
     unheard: u64,
     /// Events that plugins did not get, by plugin.
     dropped: Vec<(String, u64)>,
@@ -29,9 +30,9 @@ impl Account {
         Account { events, bad, unheard, dropped, ..Account::default() }
     }
 
-    /// Whether every line was an event, and every event was handled.
+    /// Whether every line was an event, and every event was handled: by somebody.
     pub fn is_whole(&self) -> bool {
-        self.bad == 0 && self.dropped.is_empty() && self.dead() == 0
+        self.bad == 0 && self.unheard == 0 && self.dropped.is_empty() && self.dead() == 0
     }
 
     fn dead(&self) -> u64 {
