@@ -423,6 +423,8 @@ fn inspect_and_check_say_which_contract_it_is() {
         assert!(status.success(), "{stderr}");
         assert!(stdout.contains(&format!("contract  {contract}\n")), "{stdout}");
         assert!(!stdout.contains("unknown"), "{stdout}");
+        let (_, grants) = stdout.split_once("in the manifest\n").unwrap();
+        assert!(grants.contains("  publish = [") && grants.contains("  request = ["), "{grants}");
         let project = Project::new(&core_table(name, ""));
         let Finished { status, stdout, stderr } = verb(project.path(), &["check"]);
         assert!(status.success(), "{stderr}");

@@ -376,6 +376,7 @@ async fn a_dead_letter_and_live_events_become_test_cases() {
     let text = fs::read_to_string(folder.join("dead-letter-1.test.toml")).unwrap();
     assert!(text.contains("plugin = \"reject\"") && text.contains("kind = \"reject\""), "{text}");
     assert!(runs(&folder, "dead-letter-1.test.toml").status.success());
+    becomes_a_case_by_hand(&folder, &url);
 
     let waiting = {
         let (folder, url) = (folder.clone(), url.clone());
@@ -393,6 +394,22 @@ async fn a_dead_letter_and_live_events_become_test_cases() {
     let text = fs::read_to_string(folder.join("in.echo.test.toml")).unwrap();
     assert!(text.contains("text = \"live\""), "{text}");
     daemon.stop().await;
+}
+
+/// Without `--expect`: what `pelton test --update` says leads to a case that passes.
+fn becomes_a_case_by_hand(folder: &Path, url: &str) {
+    let words = ["capture", "--nats-url", url, "--dead-letter", "1", "-o", "bare.test.toml"];
+    assert!(verb(folder, &words).status.success());
+    let update = || verb(folder, &["test", "--update", "bare.test.toml"]);
+    let said = update().stdout;
+    assert!(said.contains("once the rest of the case is as it should be"), "{said}");
+    let (_, line) = said.split_once("write below the `name` of the case: ").unwrap();
+    let line = line.lines().next().unwrap();
+    let file = folder.join("bare.test.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("\nplugin", &format!("\n{line}\nplugin"), 1)).unwrap();
+    assert!(update().status.success(), "{}", update().stdout);
+    assert!(runs(folder, "bare.test.toml").status.success());
 }
 
 /// Ends what still runs when a test fails.

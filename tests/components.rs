@@ -76,6 +76,8 @@ fn inspect_says_what_a_component_is() {
         verb(Path::new("."), &["inspect", guest("echo").to_str().unwrap()]);
     assert!(status.success(), "{stderr}");
     assert_says(&stdout, &["pelton:events", "0.1.0", "sha256", "export", "import"]);
+    let (_, grants) = stdout.split_once("in the manifest\n").unwrap();
+    assert!(grants.contains("  publish = [") && !grants.contains("request"), "{grants}");
 }
 
 #[test]

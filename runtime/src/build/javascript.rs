@@ -75,9 +75,7 @@ impl Project {
 
     /// Whether PATH has what `package.json` names, because it names tools only.
     fn installed_for_all(&self) -> bool {
-        let package = self.toolbox.nearest("package.json").and_then(|path| fs::read(path).ok());
-        let package: Value =
-            package.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let package = self.package();
         let named = ["dependencies", "devDependencies"].iter().filter_map(|key| package.get(key));
         let mut named = named.filter_map(Value::as_object).flat_map(serde_json::Map::keys);
         let is_typed = self.entry.extension().is_some_and(|extension| extension == "ts");
@@ -86,6 +84,12 @@ impl Project {
                 .iter()
                 .filter(|(_, tool)| is_typed || *tool != "tsc")
                 .all(|(_, tool)| tool::on_path(tool).is_some())
+    }
+
+    /// What `package.json` says; nothing, if it cannot be read.
+    fn package(&self) -> Value {
+        let package = self.toolbox.nearest("package.json").and_then(|path| fs::read(path).ok());
+        package.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     async fn install(&self, context: Context<'_>, job: &Job, npm: &Path) -> Result<(), BuildError> {
@@ -136,12 +140,25 @@ impl Project {
                 words += &self.tsc(context, job, &options).await?;
                 out.join("handler.js")
             }
-            None => self.entry.clone(),
+            None => {
+                self.check_syntax(context, job).await?;
+                self.entry.clone()
+            }
         };
         let made = work.join("component.wasm");
         self.componentize(context, job, (&entry, wit, &made)).await?;
         let bytes = fs::read(&made).map_err(|error| file("read", &made, error))?;
         Ok(Made { bytes, warnings: super::warnings(words) })
+    }
+
+    /// componentize-js says of a syntax error only that there is one: node says where.
+    /// What is not said to be a module node would take for something else.
+    async fn check_syntax(&self, context: Context<'_>, job: &Job) -> Result<(), BuildError> {
+        if self.package().get("type").and_then(Value::as_str) != Some("module") {
+            return Ok(());
+        }
+        let command = Command::new("node", &self.folder).arg("--check").arg(&self.entry);
+        context.run(job, command).await.map(drop)
     }
 
     async fn tsc(

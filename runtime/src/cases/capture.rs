@@ -16,9 +16,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    case::FailureKind,
     compare::snapshot,
-    file::{File, write::quoted},
+    file::{
+        File,
+        write::{self, quoted},
+    },
     happened::Happened,
     run, wiring,
 };
@@ -38,8 +40,6 @@ use crate::{
 const MAX_WAITING_BYTES: usize = 256 << 20;
 /// The longest text that stays on one line of the file, in characters.
 const ONE_LINE: usize = 120;
-/// How long a failure's text is repeated, in characters.
-const LONGEST_REASON: usize = 80;
 
 /// Events to make cases of.
 #[derive(Debug, Clone, Default)]
@@ -379,10 +379,7 @@ fn laid_out(text: &str) -> String {
 
 /// How it failed, if it did.
 fn failure(happened: &Happened) -> String {
-    let Some(failed) = happened.failures.first() else { return String::new() };
-    let short: String = failed.text.chars().take(LONGEST_REASON).collect();
-    let kind = if failed.kind == FailureKind::Any { "any" } else { failed.kind.word() };
-    format!("failure = {{ kind = \"{kind}\", matches = {} }}\n", quoted(&regex::escape(&short)))
+    write::failure(&happened.failures).map(|line| format!("{line}\n")).unwrap_or_default()
 }
 
 /// A table for each output that no plugin takes up.

@@ -77,6 +77,11 @@ pub fn compare(case: &Case, happened: &Happened, stored: Stored<'_>) -> Verdict 
     if let Some(lines) = &expected.log {
         verdict.complaints.extend(rest::log(lines, &happened.log));
     }
+    if !verdict.complaints.is_empty() {
+        for pending in &mut verdict.snapshots {
+            pending.complaint.hint = Some(snapshot::LATER.to_owned());
+        }
+    }
     verdict
 }
 

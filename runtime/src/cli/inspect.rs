@@ -108,7 +108,16 @@ fn grants(inspection: &Inspection) -> String {
     if any(Access::Unknown) {
         return "  it cannot be used: the host does not serve all that it imports".to_owned();
     }
+    let imports = |names: &[&str]| {
+        inspection.imports.iter().any(|import| names.iter().any(|it| import.name.starts_with(it)))
+    };
+    // Ours publishes what it returns: no import shows whether it does.
+    let is_ours = inspection.contract.as_ref().is_some_and(|it| it.starts_with("pelton:events@"));
+    let publishes = ["wasmcloud:messaging/consumer@", "wasi:messaging/producer@"];
+    let asks = ["wasmcloud:messaging/consumer@", "wasi:messaging/request-reply@"];
     let examples = [
+        (is_ours || imports(&publishes), "publish = [\"orders.priced\"]", "to publish"),
+        (imports(&asks), "request = [\"rates.get\"]", "to ask and wait for the answer"),
         (any(Access::Granted("http")), "http = [\"https://api.example.com\"]", "to send requests"),
         (any(Access::Granted("dirs")), "dirs = { \"/data\" = \"./data\" }", "to read files"),
     ];

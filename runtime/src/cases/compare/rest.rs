@@ -7,6 +7,7 @@ use super::{
 };
 use crate::cases::{
     case::{DeadLetters, Failure, FailureKind, Letter, LogLine, LogText},
+    file::write,
     happened::{Buried, Failed, Said},
 };
 
@@ -18,7 +19,7 @@ const MOST_FRAMES: usize = 8;
 /// Compares how runs failed with how they had to.
 pub(super) fn failures(expected: Option<&Failure>, came: &[Failed]) -> Vec<Complaint> {
     let Some(expected) = expected else {
-        return unexpected("a run failed that was not to fail", came.iter());
+        return unwanted(came);
     };
     let (fitting, others): (Vec<&Failed>, Vec<&Failed>) =
         came.iter().partition(|failed| fits(expected, failed));
@@ -32,6 +33,18 @@ pub(super) fn failures(expected: Option<&Failure>, came: &[Failed]) -> Vec<Compl
     }
     complaint.differences.extend(came.iter().take(MOST_TOLD).map(shown));
     vec![complaint]
+}
+
+/// Failures of a case that has none; with the line that would expect them.
+fn unwanted(came: &[Failed]) -> Vec<Complaint> {
+    let mut complaints = unexpected("a run failed that was not to fail", came.iter());
+    let line = write::failure(came);
+    if let Some((complaint, line)) = complaints.first_mut().zip(line) {
+        complaint.hint.get_or_insert_with(|| {
+            format!("if it is to fail, write below the `name` of the case: {line}")
+        });
+    }
+    complaints
 }
 
 fn unexpected<'a>(what: &str, failed: impl Iterator<Item = &'a Failed>) -> Vec<Complaint> {

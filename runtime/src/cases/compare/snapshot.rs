@@ -18,6 +18,10 @@ const MOST_LINES: usize = 30;
 /// What to do about a snapshot that is not as it should be.
 pub(super) const HINT: &str = "if it is right now, `pelton test --update` writes it";
 
+/// The same of a case with which more is wrong: nothing is written for it.
+pub(super) const LATER: &str =
+    "once the rest of the case is as it should be, `pelton test --update` writes it";
+
 /// Compares all outputs that no other plugin takes up with those in `file`.
 pub(super) fn outputs(file: &Path, came: &[Put], stored: Stored<'_>, verdict: &mut Verdict) {
     let bytes = of(came);
