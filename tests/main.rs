@@ -49,6 +49,7 @@ mod shutdown;
 mod sight;
 mod simulation;
 mod simulations;
+mod templates;
 mod terminal;
 mod tidy;
 mod webhook;

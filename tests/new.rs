@@ -7,7 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::harness::{Daemon, Finished, Server, eventually, language_path, pelton, root, verb};
+use crate::{
+    harness::{Daemon, Finished, Server, eventually, language_path, pelton, root, verb},
+    templates,
+};
 
 /// `pelton build` with the toolchains of all languages, and one target folder
 /// for all that cargo builds.
@@ -42,18 +45,52 @@ fn path() -> String {
     std::env::var("PATH").unwrap()
 }
 
-/// Makes a project and builds it; without network if it has been built before.
+/// Makes a project and builds it.
 fn project(folder: &Path, name: &str, language: &str, template: &str) -> PathBuf {
+    let project = unbuilt(folder, name, language, template);
+    is_built(&project);
+    project
+}
+
+/// The same, kept as long as a new one would not differ, so that it is built only
+/// when its template has changed.
+pub fn kept_project(name: &str, language: &str, template: &str) -> PathBuf {
+    let folder = tempfile::tempdir().unwrap();
+    let made = unbuilt(folder.path(), name, language, template);
+    let kept = root().join("target/projects").join(name);
+    if !is_part_of(&made, &kept) {
+        _ = fs::remove_dir_all(&kept);
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        let copied = Command::new("cp").arg("-R").args([&made, &kept]).status();
+        assert!(copied.unwrap().success());
+    }
+    is_built(&kept);
+    kept
+}
+
+fn unbuilt(folder: &Path, name: &str, language: &str, template: &str) -> PathBuf {
     let made = verb(folder, &["new", name, "--lang", language, "--template", template]);
     assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
     assert!(made.stdout.contains("pelton build"), "{}", made.stdout);
-    let project = folder.join(name);
-    let mut built = build(&project, &["--offline"]);
+    folder.join(name)
+}
+
+/// Builds it; without network if it has been built before.
+fn is_built(project: &Path) {
+    let mut built = build(project, &["--offline"]);
     if built.status.code() != Some(0) {
-        built = build(&project, &[]);
+        built = build(project, &[]);
     }
     assert_eq!(built.status.code(), Some(0), "{}\n{}", built.stdout, built.stderr);
-    project
+}
+
+/// Whether all files of one folder are the same in the other.
+fn is_part_of(folder: &Path, other: &Path) -> bool {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap);
+    files.filter(|entry| entry.file_type().is_file()).all(|entry| {
+        let twin = other.join(entry.path().strip_prefix(folder).unwrap());
+        fs::read(twin).is_ok_and(|twin| twin == fs::read(entry.path()).unwrap())
+    })
 }
 
 /// Sends one event through a new project of `language`.
@@ -62,7 +99,11 @@ async fn handles(language: &str, template: &str, event: [&str; 2], output: [&str
     let name = format!("new-{language}-{template}");
     let (base, language, template) =
         (folder.path().to_owned(), language.to_owned(), template.to_owned());
-    let make = move || project(&base, &name, &language, &template);
+    let make = move || {
+        let project = project(&base, &name, &language, &template);
+        templates::judge(&project, &language, &template);
+        project
+    };
     let project = tokio::task::spawn_blocking(make).await.unwrap();
     let server = Server::start().await;
     let url = server.url();
@@ -183,6 +224,30 @@ fn the_compilers_own_words_come_through_and_the_old_component_stays() {
 }
 
 #[test]
+fn a_syntax_error_in_javascript_is_shown_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = verb(folder.path(), &["new", "typo", "--lang", "javascript"]);
+    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    let project = folder.path().join("typo");
+    let handler = project.join("handler.js");
+    let text =
+        fs::read_to_string(&handler).unwrap().replacen("const total =", "const total = =", 1);
+    fs::write(&handler, &text).unwrap();
+    let line = text.lines().position(|line| line.contains("= =")).unwrap() + 1;
+
+    let mut failed = build(&project, &["--offline"]);
+    if failed.stderr.contains("build once without --offline") {
+        failed = build(&project, &[]);
+    }
+
+    assert_eq!(failed.status.code(), Some(1));
+    for words in [&format!("handler.js:{line}"), "const total = =", "SyntaxError: Unexpected token"]
+    {
+        assert!(failed.stderr.contains(words), "no {words} in {}", failed.stderr);
+    }
+}
+
+#[test]
 fn a_tool_that_is_missing_is_named_with_what_gets_it() {
     let folder = tempfile::tempdir().unwrap();
     for (language, tool, remedy) in [
@@ -200,6 +265,10 @@ fn a_tool_that_is_missing_is_named_with_what_gets_it() {
         let made = finished(in_folder(command, folder.path()));
         assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
         assert!(made.stdout.contains(tool) && made.stdout.contains(remedy), "{}", made.stdout);
+        // Typed one after the other, `.venv` is made where `pelton build` looks for it.
+        let place = |words: &str| made.stdout.find(words).unwrap();
+        assert!(place(&format!("cd {name}\n")) < place(remedy), "{}", made.stdout);
+        assert!(place(remedy) < place("pelton build"), "{}", made.stdout);
         let built = build_with(&folder.path().join(&name), &[], nothing.to_str().unwrap());
         assert_eq!(built.status.code(), Some(1));
         assert!(built.stderr.contains(tool) && built.stderr.contains(remedy), "{}", built.stderr);

@@ -3,14 +3,12 @@
 
 use std::{
     fmt::Write as _,
-    fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use crate::{
     delivery::dead_letters,
-    harness::{Project, Server, Web, eventually, root, verb},
+    harness::{Project, Server, Web, eventually, verb},
     new,
 };
 
@@ -48,37 +46,13 @@ fn manifest(component: &Path, web: &Web, stranger: &Web) -> String {
     text
 }
 
-/// The component of a new project. The project is kept as long as a new one is the
-/// same, so that it is built only when the template has changed.
+/// The component of a new project, whose own test cases pass.
 fn component(language: &str) -> PathBuf {
-    let (name, folder) = (format!("hook-{language}"), tempfile::tempdir().unwrap());
-    let words = ["new", &name, "--lang", language, "--template", "webhook"];
-    let made = verb(folder.path(), &words);
-    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
-    let (made, kept) = (folder.path().join(&name), root().join("target/webhooks").join(&name));
-    if !is_part_of(&made, &kept) {
-        _ = fs::remove_dir_all(&kept);
-        fs::create_dir_all(kept.parent().unwrap()).unwrap();
-        let copied = Command::new("cp").arg("-R").args([&made, &kept]).status();
-        assert!(copied.unwrap().success());
-    }
-    let mut built = new::build(&kept, &["--offline"]);
-    if built.status.code() != Some(0) {
-        built = new::build(&kept, &[]);
-    }
-    assert_eq!(built.status.code(), Some(0), "{}\n{}", built.stdout, built.stderr);
+    let name = format!("hook-{language}");
+    let kept = new::kept_project(&name, language, "webhook");
     let tested = verb(&kept, &["test"]);
     assert_eq!(tested.status.code(), Some(0), "{}\n{}", tested.stdout, tested.stderr);
     kept.join("build").join(name).with_extension("wasm")
-}
-
-/// Whether all files of one folder are the same in the other.
-fn is_part_of(folder: &Path, other: &Path) -> bool {
-    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap);
-    files.filter(|entry| entry.file_type().is_file()).all(|entry| {
-        let twin = other.join(entry.path().strip_prefix(folder).unwrap());
-        fs::read(twin).is_ok_and(|twin| twin == fs::read(entry.path()).unwrap())
-    })
 }
 
 async fn answers_decide(language: &'static str) {

@@ -98,14 +98,16 @@ fn next(project: &Project, missing: &[build::MissingTool]) -> String {
         template.about,
         project.folder.join(project.handler()).display()
     );
+    let is_elsewhere = project.folder != Path::new(".");
+    if is_elsewhere {
+        text += &format!("\n  cd {folder}\n");
+    }
+    // After `cd`: some commands that get a tool put it into the folder they run in.
     for missing in missing {
         text += &format!("\nstill missing: {missing}\n");
     }
-    let cd = match project.folder == Path::new(".") {
-        true => String::new(),
-        false => format!("  cd {folder}\n"),
-    };
-    text + &format!("\n{cd}  pelton build\n  pelton test\n")
+    let gap = if is_elsewhere && missing.is_empty() { "" } else { "\n" };
+    text + gap + "  pelton build\n  pelton test\n"
 }
 
 fn list() -> String {

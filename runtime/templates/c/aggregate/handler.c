@@ -1,4 +1,5 @@
 // Makes a summary of a batch of readings, `20;22;27`.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,10 @@ struct summary {
   double min, max, sum;
 };
 
-// Whether all of the text, which ends with a NUL, could be read.
+// Whether all of the text, which ends with a NUL, are decimal numbers that JSON can hold.
 static bool summarize(const char *text, struct summary *summary) {
+  // strtod would take `nan`, `inf` and `0x10`, too.
+  if (text[strspn(text, "0123456789+-.eE;")] != 0) return false;
   for (;;) {
     char *end;
     double value = strtod(text, &end);
@@ -19,7 +22,7 @@ static bool summarize(const char *text, struct summary *summary) {
     if (summary->count == 0 || value > summary->max) summary->max = value;
     summary->sum += value;
     summary->count++;
-    if (*end == 0) return true;
+    if (*end == 0) return isfinite(summary->sum);
     text = end + 1;
   }
 }
@@ -52,7 +55,7 @@ bool exports_pelton_events_handler_handle(
     return false;
   }
   char json[256];
-  int length = snprintf(json, sizeof json, "{\"count\":%d,\"min\":%g,\"max\":%g,\"mean\":%g}",
+  int length = snprintf(json, sizeof json, "{\"count\":%d,\"min\":%.15g,\"max\":%.15g,\"mean\":%.15g}",
                         summary.count, summary.min, summary.max, summary.sum / summary.count);
   // What is returned has to come from malloc; it is freed after it has been read.
   plugin_string_t payload;

@@ -18,6 +18,18 @@ static bool is_name(const char *text) {
   return length > 0 && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == length;
 }
 
+// A decimal number as JSON has them; no exponent, so that all of them are finite.
+static bool is_decimal(const char *text) {
+  static const char digits[] = "0123456789";
+  if (*text == '-') text++;
+  size_t length = strspn(text, digits);
+  if (length == 0 || (length > 1 && *text == '0')) return false;
+  text += length;
+  if (*text != '.') return *text == 0;
+  length = strspn(++text, digits);
+  return length > 0 && text[length] == 0;
+}
+
 bool exports_pelton_events_handler_handle(
     exports_pelton_events_handler_event_t *event,
     exports_pelton_events_handler_list_output_t *outputs,
@@ -32,15 +44,14 @@ bool exports_pelton_events_handler_handle(
   *value++ = 0;
   if (!is_name(line)) return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, "not a name of a sensor");
   if (*value == 0) return fail(failure, PELTON_EVENTS_TYPES_FAILURE_RETRY, "the sensor has no value yet");
-  char *end;
-  double number = strtod(value, &end);
-  if (*end != 0) return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, "not a number");
+  if (!is_decimal(value)) return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, "not a decimal number");
 
   plugin_string_t key, unit;
   plugin_string_set(&key, "unit");
   if (!pelton_events_config_get(&key, &unit)) plugin_string_dup(&unit, "celsius");
-  int length = snprintf(json, sizeof json, "{\"sensor\":\"%s\",\"value\":%g,\"unit\":\"%.*s\"}",
-                        line, number, (int)unit.len, unit.ptr);
+  // The digits are passed on as they came: none is lost.
+  int length = snprintf(json, sizeof json, "{\"sensor\":\"%s\",\"value\":%s,\"unit\":\"%.*s\"}",
+                        line, value, (int)unit.len, unit.ptr);
   plugin_string_free(&unit);
   if (length < 0 || (size_t)length >= sizeof json) return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, "the line is too long");
 

@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 
@@ -11,7 +12,8 @@ import (
 
 // Batch is what a sensor sends.
 type Batch struct {
-	Values []float64 `json:"values"`
+	// A null would be 0 in a list of numbers.
+	Values []*float64 `json:"values"`
 }
 
 // Summary is what is left of it.
@@ -31,18 +33,25 @@ func handle(event pelton.Event) ([]pelton.Output, error) {
 	if err := json.Unmarshal(event.Payload, &batch); err != nil {
 		return nil, pelton.Reject("not a batch: %v", err)
 	}
+	if slices.Contains(batch.Values, nil) {
+		return nil, pelton.Reject("not a batch: null is no number")
+	}
 	if len(batch.Values) == 0 {
 		return nil, nil
 	}
-	payload, err := json.Marshal(summarize(batch.Values))
+	summary := summarize(batch.Values)
+	if math.IsInf(summary.Mean, 0) {
+		return nil, pelton.Reject("the values are too large")
+	}
+	payload, err := json.Marshal(summary)
 	subject := strings.Replace(event.Subject, ".batch.", ".summary.", 1)
 	return []pelton.Output{{Subject: subject, Headers: event.Headers, Payload: payload}}, err
 }
 
-func summarize(values []float64) Summary {
-	sum := 0.0
+func summarize(values []*float64) Summary {
+	sum, least, most := 0.0, math.Inf(1), math.Inf(-1)
 	for _, value := range values {
-		sum += value
+		sum, least, most = sum+*value, min(least, *value), max(most, *value)
 	}
-	return Summary{len(values), slices.Min(values), slices.Max(values), sum / float64(len(values))}
+	return Summary{len(values), least, most, sum / float64(len(values))}
 }

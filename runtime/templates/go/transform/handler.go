@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 
 	"{{name}}/pelton"
 )
@@ -21,11 +22,15 @@ func handle(event pelton.Event) ([]pelton.Output, error) {
 	if !ok {
 		return nil, pelton.Reject("not an order: no quantity")
 	}
-	price, ok := order["price"].(float64)
-	if !ok {
+	if order["price"] == nil {
 		return nil, pelton.Retry("the order has no price yet")
 	}
-	order["total"] = quantity * price
+	price, ok := order["price"].(float64)
+	total := quantity * price
+	if !ok || math.IsInf(total, 0) {
+		return nil, pelton.Reject("not an order: no total")
+	}
+	order["total"] = total
 	order["currency"] = "EUR"
 	if currency, ok := pelton.Config("currency"); ok {
 		order["currency"] = currency

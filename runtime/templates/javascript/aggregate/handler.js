@@ -12,6 +12,8 @@ export const handler = {
       max: Math.max(...values),
       mean: values.reduce((sum, value) => sum + value) / values.length,
     };
+    // Infinity is no JSON: it would become `null`.
+    if (!Number.isFinite(summary.mean)) throw { tag: "reject", val: "the values are too large" };
     const subject = event.subject.replace(".batch.", ".summary.");
     return [{ subject, headers: event.headers, payload: encoder.encode(JSON.stringify(summary)) }];
   },

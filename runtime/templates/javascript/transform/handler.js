@@ -9,9 +9,11 @@ export const handler = {
   handle(event) {
     // All fields are kept, also those that this handler does not know.
     const order = read(event.payload);
-    if (order.price === undefined) throw { tag: "retry", val: "the order has no price yet" };
-    const total = order.quantity * order.price;
-    if (!Number.isFinite(total)) throw { tag: "reject", val: "not an order: no quantity" };
+    const { quantity, price } = order;
+    if (typeof quantity !== "number") throw reject("not an order: no quantity");
+    if (price === undefined || price === null) throw { tag: "retry", val: "the order has no price yet" };
+    const total = typeof price === "number" ? quantity * price : NaN;
+    if (!Number.isFinite(total)) throw reject("not an order: no total");
     write("info", `priced ${event.id}`);
     const priced = { ...order, total, currency: get("currency") ?? "EUR" };
     const payload = encoder.encode(JSON.stringify(priced));
@@ -23,6 +25,10 @@ function read(payload) {
   try {
     return Object(JSON.parse(decoder.decode(payload)));
   } catch (error) {
-    throw { tag: "reject", val: `not an order: ${error.message}` };
+    throw reject(`not an order: ${error.message}`);
   }
+}
+
+function reject(val) {
+  return { tag: "reject", val };
 }

@@ -10,16 +10,25 @@ from wit_world.imports.types import Event, Failure_Reject, Output
 class Handler(exports.Handler):
     def handle(self, event: Event) -> list[Output]:
         try:
-            values = [value + 0.0 for value in json.loads(event.payload)["values"]]
-        except (ValueError, KeyError, TypeError) as error:
+            values = [number(value) for value in json.loads(event.payload)["values"]]
+            if not values:
+                return []
+            summary = {
+                "count": len(values),
+                "min": min(values),
+                "max": max(values),
+                "mean": sum(values) / len(values),
+            }
+            # NaN and Infinity, which Python reads and computes, are no JSON.
+            payload = json.dumps(summary, allow_nan=False).encode()
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise Err(Failure_Reject(f"not a batch: {error!r}"))
-        if not values:
-            return []
-        summary = {
-            "count": len(values),
-            "min": min(values),
-            "max": max(values),
-            "mean": sum(values) / len(values),
-        }
         subject = event.subject.replace(".batch.", ".summary.", 1)
-        return [Output(subject, event.headers, json.dumps(summary).encode())]
+        return [Output(subject, event.headers, payload)]
+
+
+def number(value: object) -> float:
+    # Not `float(value)` alone, which takes "3" and true, too.
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

@@ -13,13 +13,21 @@ class Handler(exports.Handler):
         try:
             # All fields are kept, also those that this handler does not know.
             order = json.loads(event.payload)
-            quantity, price = float(order["quantity"]), order.get("price")
+            quantity, price = number(order["quantity"]), order.get("price")
             if price is None:
                 raise Err(Failure_Retry("the order has no price yet"))
-            order["total"] = quantity * float(price)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            order["total"] = quantity * number(price)
+            order["currency"] = config.get("currency") or "EUR"
+            # NaN and Infinity, which Python reads and computes, are no JSON.
+            payload = json.dumps(order, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise Err(Failure_Reject(f"not an order: {error!r}"))
-        order["currency"] = config.get("currency") or "EUR"
         log.write(log.Level.INFO, f"priced {event.id}")
-        payload = json.dumps(order, ensure_ascii=False).encode()
         return [Output("orders.priced", event.headers, payload)]
+
+
+def number(value: object) -> float:
+    # Not `float(value)` alone, which takes "3" and true, too.
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

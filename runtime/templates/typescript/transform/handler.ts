@@ -4,10 +4,11 @@ import { get } from "pelton:events/config@0.1.0";
 import { write } from "pelton:events/log@0.1.0";
 import type { Event, Failure, Output } from "pelton:events/types@0.1.0";
 
+/** What comes may be anything: the handler looks before it computes. */
 interface Order {
-  quantity?: number;
+  quantity?: unknown;
   /** Not there before the price list has come. */
-  price?: number;
+  price?: unknown;
 }
 
 const [decoder, encoder] = [new TextDecoder(), new TextEncoder()];
@@ -16,11 +17,13 @@ export const handler = {
   handle(event: Event): Output[] {
     // All fields are kept, also those that this handler does not know.
     const order = read(event.payload);
-    if (order.price === undefined) {
+    const { quantity, price } = order;
+    if (typeof quantity !== "number") throw reject("not an order: no quantity");
+    if (price === undefined || price === null) {
       throw { tag: "retry", val: "the order has no price yet" } satisfies Failure;
     }
-    const total = Number(order.quantity) * order.price;
-    if (!Number.isFinite(total)) throw reject("not an order: no quantity");
+    const total = typeof price === "number" ? quantity * price : NaN;
+    if (!Number.isFinite(total)) throw reject("not an order: no total");
     write("info", `priced ${event.id}`);
     const priced = { ...order, total, currency: get("currency") ?? "EUR" };
     const payload = encoder.encode(JSON.stringify(priced));

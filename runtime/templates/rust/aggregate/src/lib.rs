@@ -20,11 +20,16 @@ impl Guest for Handler {
         if values.is_empty() {
             return Ok(Vec::new());
         }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        // JSON has no infinity: it would become `null`.
+        if !mean.is_finite() {
+            return Err(Failure::Reject("the values are too large".to_owned()));
+        }
         let summary = json!({
             "count": values.len(),
             "min": values.iter().copied().fold(f64::INFINITY, f64::min),
             "max": values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            "mean": values.iter().sum::<f64>() / values.len() as f64,
+            "mean": mean,
         });
         Ok(vec![Output {
             subject: event.subject.replacen(".batch.", ".summary.", 1),

@@ -25,8 +25,13 @@ impl Guest for Handler {
         let Some(price) = order.price else {
             return Err(Failure::Retry("the order has no price yet".to_owned()));
         };
+        let total = order.quantity * price;
+        // JSON has no infinity: it would become `null`.
+        if !total.is_finite() {
+            return Err(reject("the total is too large"));
+        }
         let currency = config::get("currency").unwrap_or("EUR".to_owned());
-        document.insert("total".to_owned(), json!(order.quantity * price));
+        document.insert("total".to_owned(), json!(total));
         document.insert("currency".to_owned(), json!(currency));
         log::write(log::Level::Info, &format!("priced {}", event.id));
         Ok(vec![Output {
@@ -37,7 +42,7 @@ impl Guest for Handler {
     }
 }
 
-fn reject(error: serde_json::Error) -> Failure {
+fn reject(error: impl std::fmt::Display) -> Failure {
     Failure::Reject(format!("not an order: {error}"))
 }
 
