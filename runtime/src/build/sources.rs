@@ -101,6 +101,7 @@ impl Part {
                 !folders.map(Component::as_os_str).any(is_made)
                     && below.extension() != Some(OsStr::new("wasm"))
                     && !is_hidden(below.file_name().unwrap_or_default())
+                    && !is_about(below.file_name().unwrap_or_default())
             }
         }
     }
@@ -114,6 +115,11 @@ impl Part {
 
 fn is_made(name: &OsStr) -> bool {
     is_hidden(name) || MADE.iter().any(|made| name == OsStr::new(made))
+}
+
+/// Manifests and test cases say what is done with a component, not what it is.
+fn is_about(name: &OsStr) -> bool {
+    name == OsStr::new(manifest::FILE_NAME) || name.as_encoded_bytes().ends_with(b".test.toml")
 }
 
 fn is_hidden(name: &OsStr) -> bool {
@@ -174,6 +180,8 @@ mod tests {
             "node_modules/m/index.js",
             ".hidden",
             "out/x.bin",
+            "pelton.toml",
+            "app.test.toml",
             "wit/events.wit",
         ]);
         let sources = sources(folder.path(), &[]);
