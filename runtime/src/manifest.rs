@@ -4,7 +4,7 @@
 //! What comes out of [`Manifest::load`] is valid: no later code applies a
 //! default or checks a value again.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::subject::{self, Pattern};
 
@@ -22,6 +22,7 @@ pub(crate) mod raw;
 pub(crate) mod reader;
 mod reference;
 mod schema;
+mod secret;
 pub(crate) mod source;
 pub(crate) mod suggest;
 pub(crate) mod value;
@@ -37,6 +38,7 @@ pub use origin::{Origin, Server};
 pub use problem::{Look, Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
+pub use secret::Secret;
 
 /// A valid manifest. Paths are absolute or relative to the working folder.
 #[derive(Debug, Clone)]
@@ -126,10 +128,6 @@ pub struct Tls {
     /// The client's certificate and key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
-
-/// A value that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq)]
@@ -450,24 +448,6 @@ impl OrderBy {
             }
             _ => None,
         }
-    }
-}
-
-impl Secret {
-    /// Wraps a secret text.
-    pub fn new(text: String) -> Secret {
-        Secret(text)
-    }
-
-    /// The text itself, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
     }
 }
 

@@ -380,7 +380,17 @@ impl PluginMetrics {
 
     /// Shows what it cannot publish; `None`: nothing any more.
     pub fn publishing(&self, problem: Option<String>) {
-        self.update(|state| state.publishing = problem);
+        match problem {
+            Some(problem) => self.update(|state| state.publishing = Some(problem)),
+            // May be the last word of a plugin that is not shown any more.
+            None => {
+                let plugins = self.metrics.plugins.lock();
+                let mut plugins = plugins.unwrap_or_else(PoisonError::into_inner);
+                if let Some(state) = plugins.get_mut(&self.plugin) {
+                    state.publishing = None;
+                }
+            }
+        }
     }
 
     /// The plugin is gone from the manifest.

@@ -32,12 +32,9 @@ pub struct Arguments {
     connect: bool,
 }
 
-/// Which manifest, and which servers: the same flags for every verb that needs them.
+/// Which servers.
 #[derive(Debug, Clone, Args)]
-pub struct Source {
-    /// The manifest, or the folder it is in
-    #[arg(default_value = "pelton.toml")]
-    pub manifest: PathBuf,
+pub struct Servers {
     /// Servers to connect to, instead of those in the manifest; several are separated by commas
     #[arg(
         long,
@@ -47,6 +44,16 @@ pub struct Source {
         value_delimiter = ','
     )]
     nats_url: Vec<String>,
+}
+
+/// Which manifest, and which servers: the same flags for every verb that needs them.
+#[derive(Debug, Clone, Args)]
+pub struct Source {
+    /// The manifest, or the folder it is in
+    #[arg(default_value = "pelton.toml")]
+    pub manifest: PathBuf,
+    #[command(flatten)]
+    servers: Servers,
 }
 
 /// Which manifest, and which servers, for a verb that runs no components and
@@ -56,27 +63,20 @@ pub struct Place {
     /// The manifest, or the folder it is in
     #[arg(long, short, value_name = "PATH", default_value = "pelton.toml")]
     pub manifest: PathBuf,
-    /// Servers to connect to, instead of those in the manifest; several are separated by commas
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PELTON_NATS_URL",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    nats_url: Vec<String>,
+    #[command(flatten)]
+    servers: Servers,
 }
 
 impl Place {
     /// The manifest; `None` after its problems have been printed.
     pub fn load(self) -> Option<Manifest> {
-        let source = Source { manifest: self.manifest, nats_url: self.nats_url };
+        let source = Source { manifest: self.manifest, servers: self.servers };
         source.read_unbuilt(look()).inspect_err(|problems| report::note(problems)).ok()
     }
 
     /// The same with what the plugins are granted, for a verb that may run them.
     pub fn load_with_grants(self) -> Option<Manifest> {
-        let source = Source { manifest: self.manifest, nats_url: self.nats_url };
+        let source = Source { manifest: self.manifest, servers: self.servers };
         let loaded = Manifest::load_unbuilt(&source.manifest, &Environment::process());
         source.complete(look(), loaded).inspect_err(|problems| report::note(problems)).ok()
     }
@@ -152,8 +152,8 @@ impl Source {
 
     fn complete(&self, look: Look, loaded: Result<Manifest, Problems>) -> Result<Manifest, String> {
         let mut manifest = loaded.map_err(|problems| explained(&problems, look))?;
-        if !self.nats_url.is_empty() {
-            let replaced = manifest.override_url(&self.nats_url.join(","));
+        if !self.servers.nats_url.is_empty() {
+            let replaced = manifest.override_url(&self.servers.nats_url.join(","));
             replaced.map_err(|problem| report::line(&anyhow::anyhow!("--nats-url: {problem}")))?;
         }
         Ok(manifest)
