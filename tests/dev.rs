@@ -54,8 +54,12 @@ impl Dev {
     }
 
     async fn stops(&mut self) -> Option<i32> {
+        self.ends_by("-TERM").await
+    }
+
+    async fn ends_by(&mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let sent = std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
         let status = eventually("it ends", async || self.child.try_wait().unwrap()).await;
         status.code()
@@ -147,6 +151,21 @@ async fn one_command_builds_runs_and_follows_saves() {
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "its server goes with it");
     let ignored = fs::read_to_string(project.path().join(".pelton/.gitignore")).unwrap();
     assert_eq!(ignored, "*\n");
+}
+
+#[tokio::test]
+async fn its_server_goes_with_it_however_it_ends() {
+    for signal in ["-HUP", "-KILL"] {
+        let port = port();
+        let project = project(port);
+        let mut dev = Dev::start(&project, &[]);
+        dev.says("\"running\"", 1).await;
+        assert_eq!(dev.ends_by(signal).await, None, "{}", dev.said());
+        eventually("nothing answers where its server was", async || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -166,6 +166,8 @@ impl Dev {
             watched: Some(snapshot),
             no_wait: false,
             update_consumers: true,
+            // It comes when the terminal is closed: then nobody sees what runs here.
+            reload_on_hangup: false,
             witness: Some(Witness::new(|seen| {
                 // A reader that is gone is noticed elsewhere.
                 report::text(&show::run(seen)).ok();

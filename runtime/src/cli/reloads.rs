@@ -23,7 +23,8 @@ pub struct Origin {
 
 /// Everything that asks for a reload.
 pub struct Triggers {
-    pub hangup: signals::Reload,
+    /// `None`: nobody sends it for that.
+    pub hangup: Option<signals::Reload>,
     pub requests: mpsc::Receiver<oneshot::Sender<ReloadAnswer>>,
     pub watch: Option<Watch>,
 }
@@ -49,6 +50,12 @@ impl Triggers {
     /// Waits until somebody asks. Cancel-safe.
     async fn next(&mut self) -> Trigger {
         let Triggers { hangup, requests, watch } = self;
+        let hangup = async {
+            match hangup {
+                Some(hangup) => hangup.next().await,
+                None => std::future::pending().await,
+            }
+        };
         let changed = async {
             match watch {
                 Some(watch) => watch.changed().await,
@@ -56,7 +63,7 @@ impl Triggers {
             }
         };
         tokio::select! {
-            () = hangup.next() => Trigger { by: "SIGHUP", answer: None },
+            () = hangup => Trigger { by: "SIGHUP", answer: None },
             Some(answer) = requests.recv() => {
                 Trigger { by: "POST /reload", answer: Some(answer) }
             }

@@ -68,6 +68,8 @@ pub struct Beginning {
     pub update_consumers: bool,
     /// Who is told of every run.
     pub witness: Option<Witness>,
+    /// Whether SIGHUP asks for a reload, and does not end the process.
+    pub reload_on_hangup: bool,
 }
 
 /// Runs the daemon.
@@ -90,6 +92,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         no_wait: arguments.no_wait,
         update_consumers: arguments.update_consumers,
         witness: None,
+        reload_on_hangup: true,
     };
     let exit = runtime.block_on(until_stopped(|stop| serve(beginning, stop)));
     // After a second signal guests may still be running: they are not waited for.
@@ -157,12 +160,13 @@ pub async fn until_stopped<F: Future<Output = anyhow::Result<Exit>>>(
 
 /// Starts everything, runs until `stop`, ends everything.
 pub async fn serve(beginning: Beginning, stop: Stop) -> anyhow::Result<Exit> {
-    let Beginning { manifest, origin, watched, no_wait, update_consumers, witness } = beginning;
+    let Beginning { manifest, origin, watched, no_wait, update_consumers, witness, .. } = beginning;
     let (metrics, readiness) = (Metrics::new(), Readiness::default());
     readiness.lacks("host", "starting");
     let (reloads, requests) = mpsc::channel(WAITING_RELOADS);
     let watch = watched.map(Watch::start);
-    let triggers = Triggers { hangup: signals::Reload::listen()?, requests, watch };
+    let hangup = beginning.reload_on_hangup.then(signals::Reload::listen).transpose()?;
+    let triggers = Triggers { hangup, requests, watch };
     let answering = CancellationToken::new();
     let admin = match &manifest.admin {
         Some(admin) => {

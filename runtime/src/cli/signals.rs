@@ -32,7 +32,8 @@ impl Stop {
 pub struct Reload(Signal);
 
 impl Reload {
-    /// Begins to listen; from here on SIGHUP does not end the process.
+    /// Begins to listen; from here on SIGHUP does not end the process, not even when
+    /// it comes from a terminal that is gone.
     pub fn listen() -> anyhow::Result<Reload> {
         Ok(Reload(signal(SignalKind::hangup()).context("listen for SIGHUP")?))
     }

