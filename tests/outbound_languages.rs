@@ -43,30 +43,17 @@ pub fn run(program: &str, arguments: &[&Path]) {
     assert!(output.status.success(), "{program} failed:\n{said}");
 }
 
-/// A folder with the contract, `wasi:http` and all that it needs, and a world
-/// `fetch` of both. The interfaces are those that the host itself is built with.
+/// A folder with the contract, `wasi:http` and all that it needs, as projects get
+/// them, and a world `fetch` of both.
 fn wit() -> tempfile::TempDir {
-    let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--offline", "--manifest-path"])
-        .arg(root().join("Cargo.toml"))
-        .output()
-        .unwrap();
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let http = packages.iter().find(|package| package["name"] == "wasmtime-wasi-http").unwrap();
-    let manifest = PathBuf::from(http["manifest_path"].as_str().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let copy = |file: &Path| {
-        let name = file.file_stem().unwrap();
-        let to = folder.path().join("deps").join(name);
-        fs::create_dir_all(&to).unwrap();
-        fs::copy(file, to.join("package.wit")).unwrap();
-        fs::read_to_string(file).unwrap()
-    };
-    copy(&root().join("wit/events.wit"));
+    let wasi = fs::read_dir(root().join("runtime/templates/wasi")).unwrap();
     let mut version = String::new();
-    for entry in fs::read_dir(manifest.with_file_name("wit").join("deps")).unwrap() {
-        let text = copy(&entry.unwrap().path());
+    for file in wasi.map(|entry| entry.unwrap().path()).chain([root().join("wit/events.wit")]) {
+        let to = folder.path().join("deps").join(file.file_stem().unwrap());
+        fs::create_dir_all(&to).unwrap();
+        fs::copy(&file, to.join("package.wit")).unwrap();
+        let text = fs::read_to_string(file).unwrap();
         if let Some((_, rest)) = text.split_once("package wasi:http@") {
             version = rest.split(';').next().unwrap().to_owned();
         }
