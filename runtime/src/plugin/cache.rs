@@ -7,7 +7,7 @@
 use std::{
     fs::{self, DirBuilder, File, Metadata},
     hash::{Hash, Hasher},
-    io::{self, Read as _, Write as _},
+    io::{self, BufReader, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -19,7 +19,10 @@ use sha2::{Digest as _, Sha256};
 const MOST_BYTES: u64 = 2 << 30;
 
 /// Ends each file: the digest of what stands before it.
-const TRAILER: usize = 32;
+const TRAILER: u64 = 32;
+
+/// So many bytes are read at a time.
+const CHUNK: usize = 256 << 10;
 
 /// A folder of compiled components.
 pub(super) struct Cache {
@@ -46,11 +49,12 @@ impl Cache {
         }
     }
 
-    /// The compiled form of the component with this digest, if it is here and sound.
-    pub(super) fn get(&self, digest: &str) -> Option<Vec<u8>> {
+    /// The file with the compiled form of the component with this digest, if it is
+    /// here and sound. It is never written to again: another one takes its place.
+    pub(super) fn get(&self, digest: &str) -> Option<PathBuf> {
         let path = self.path(digest);
-        match read(&path) {
-            Ok(code) => Some(code),
+        match verify(&path) {
+            Ok(()) => Some(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cached component not used: compiling it anew");
@@ -59,12 +63,14 @@ impl Cache {
         }
     }
 
-    /// Keeps the compiled form. What goes wrong is only logged.
-    pub(super) fn put(&self, digest: &str, code: &[u8]) {
+    /// Keeps the compiled form, in this file. What goes wrong is only logged.
+    pub(super) fn put(&self, digest: &str, code: &[u8]) -> Option<PathBuf> {
         let path = self.path(digest);
-        if let Err(error) = self.write(&path, code).and_then(|()| self.prune()) {
+        let written = self.write(&path, code).and_then(|()| self.prune());
+        if let Err(error) = &written {
             tracing::warn!(path = %path.display(), %error, "compiled component not kept");
         }
+        written.ok().map(|()| path)
     }
 
     fn path(&self, digest: &str) -> PathBuf {
@@ -126,23 +132,25 @@ fn prepare(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// The code of a file that is ours, whole and unchanged.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// That a file is ours, whole and unchanged.
+fn verify(path: &Path) -> io::Result<()> {
     let mut file = File::open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || !ours(&about) || about.mode() & 0o022 != 0 {
         return Err(io::Error::other("another user can write to it"));
     }
-    let mut code = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
-    file.read_to_end(&mut code)?;
-    let trailer = code.split_off(code.len().saturating_sub(TRAILER));
-    if Sha256::digest(&code).as_slice() != trailer {
+    let mut digest = Sha256::new();
+    let code = about.len().saturating_sub(TRAILER);
+    io::copy(&mut BufReader::with_capacity(CHUNK, (&file).take(code)), &mut digest)?;
+    let mut trailer = Vec::new();
+    file.read_to_end(&mut trailer)?;
+    if digest.finalize().as_slice() != trailer {
         return Err(io::Error::other("it is damaged"));
     }
     // Says that it is in use; without that it is only removed earlier.
     file.set_modified(SystemTime::now())
         .unwrap_or_else(|error| tracing::debug!(%error, "not touched"));
-    Ok(code)
+    Ok(())
 }
 
 fn ours(about: &Metadata) -> bool {

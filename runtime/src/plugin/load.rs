@@ -1,7 +1,7 @@
 //! From a line in the manifest to a plugin that can be called: read, compile or
 //! fetch from the cache, link, start once.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
@@ -171,20 +171,22 @@ impl Shared {
         });
         let code =
             self.wasm.precompile_component(&found.bytes).map_err(|error| refused(path, &error))?;
-        if let Some(cache) = &self.cache {
-            cache.put(&found.digest, &code);
-        }
+        let kept = self.cache.as_ref().and_then(|cache| cache.put(&found.digest, &code));
         if let (Some(functions), Some(before)) = (&self.functions, before) {
             let now = functions.counts();
             let (kept, compiled) = (now.0 - before.0, now.1 - before.1);
             tracing::debug!(kept, compiled, "functions of {}", path.display());
         }
-        self.deserialize(&code).map_err(|error| refused(path, &error))
+        match kept.and_then(|file| self.map(&file).ok()) {
+            Some(component) => Ok(component),
+            None => self.deserialize(&code).map_err(|error| refused(path, &error)),
+        }
     }
 
     fn cached(&self, digest: &str) -> Option<Component> {
-        let code = self.cache.as_ref()?.get(digest)?;
-        match self.deserialize(&code) {
+        let file = self.cache.as_ref()?.get(digest)?;
+        let read = || self.deserialize(&fs::read(&file)?);
+        match self.map(&file).or_else(|_| read()) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(
@@ -195,6 +197,15 @@ impl Shared {
                 None
             }
         }
+    }
+
+    /// As [`Shared::deserialize`], with the file as the memory: half of it is never
+    /// touched, and the system can take back the rest. A file system may refuse to
+    /// have code in it run.
+    #[expect(unsafe_code, reason = "compiled components can only be loaded this way")]
+    fn map(&self, file: &Path) -> wasmtime::Result<Component> {
+        // SAFETY: as below; what `Cache` gives is not written to any more.
+        unsafe { Component::deserialize_file(&self.wasm, file) }
     }
 
     #[expect(unsafe_code, reason = "compiled components can only be loaded this way")]
