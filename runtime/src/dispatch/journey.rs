@@ -127,7 +127,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                     return Some(Disposition::Retry(delay));
                 }
                 Verdict::Retry(delay) => match self.back_off(delay).await {
-                    Some(()) => event.attempt = tries.next_attempt(),
+                    Some(()) => self.count_on(delivery, &mut event, tries).await,
                     None => return self.give_back(delivery, tries).await,
                 },
                 Verdict::Leave => return self.give_back(delivery, tries).await,
@@ -168,6 +168,16 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             }
         }
         Ok(())
+    }
+
+    /// Counts one more attempt within the same delivery, where no delivery counts
+    /// it. Noted before the run: it may be the end of the process.
+    async fn count_on(&self, delivery: &Handed<B>, event: &mut Event, tries: &Tries) {
+        event.attempt = tries.next_attempt();
+        if self.lanes.is_some() && !self.blocks() {
+            let begun = event.attempt;
+            self.note(delivery, Note { begun, ..Note::default() }).await;
+        }
     }
 
     /// A panic is a bug of ours: it costs its event an attempt, not the process.
