@@ -623,7 +623,7 @@ async fn an_event_whose_letter_is_refused_comes_again_until_it_is_taken() {
     server.publish("in.x", "reject").await;
     eventually("its letter is refused some times", async || {
         let received = daemon.metric("pelton_events_received_total{plugin=\"subject\"}").await;
-        (received >= 4.0).then_some(())
+        (received >= 12.0).then_some(())
     })
     .await;
     let source = jetstream.get_stream("IN").await.unwrap();
@@ -631,7 +631,8 @@ async fn an_event_whose_letter_is_refused_comes_again_until_it_is_taken() {
     assert_eq!(consumer.cached_info().config.max_deliver, -1, "the server gives it up");
 
     jetstream.update_stream(plain).await.unwrap();
-    dead_letters(server, 1).await;
+    let dead = dead_letters(server, 1).await;
+    assert_eq!(dead[0].header("Pelton-Dlq-Reason"), Some("reject"), "not put down to a crash");
     server.settled("IN", "pelton-subject").await;
 }
 
