@@ -4,7 +4,7 @@
 use super::*;
 
 pub fn scripts() -> Vec<Script> {
-    let groups = [taken_over(), in_common(), gone()];
+    let groups = [taken_over(), late(), in_common(), gone()];
     groups.into_iter().flatten().collect()
 }
 
@@ -22,19 +22,6 @@ fn taken_over() -> Vec<Script> {
         let mut groups = handed_to_the_first(usual(), stream);
         groups.extend(then);
         script(name, groups)
-    };
-    let late = |name: &str, answer| {
-        let then = vec![
-            vec![Answer("p", (1, 1), Acked)],
-            NOTHING,
-            // The second client has had it for some time.
-            vec![Answer("p", (2, 1), answer)],
-            vec![Backlog("p"), Stored],
-            NOTHING,
-            vec![Answer("p'", (2, 2), Acked)],
-            vec![Backlog("p"), Stored],
-        ];
-        taken_over(name, plain(), then)
     };
     vec![
         taken_over(
@@ -84,6 +71,27 @@ fn taken_over() -> Vec<Script> {
                 vec![Backlog("p")],
             ],
         ),
+    ]
+}
+
+/// The first client answers when the second has the message.
+fn late() -> Vec<Script> {
+    let late = |name: &str, answer| {
+        let then = vec![
+            vec![Answer("p", (1, 1), Acked)],
+            NOTHING,
+            // The second client has had it for some time.
+            vec![Answer("p", (2, 1), answer)],
+            vec![Backlog("p"), Stored],
+            NOTHING,
+            vec![Answer("p'", (2, 2), Acked)],
+            vec![Backlog("p"), Stored],
+        ];
+        let mut groups = handed_to_the_first(usual(), plain());
+        groups.extend(then);
+        script(name, groups)
+    };
+    vec![
         late("an acknowledgement counts after another client has the message", Acked),
         late("a retry counts after another client has the message", Retry(2)),
         late("a rejection counts after another client has the message", Reject),
