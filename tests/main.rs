@@ -44,6 +44,7 @@ mod outbound_languages;
 mod pipe;
 mod pressure;
 mod reload;
+mod rotation;
 mod setup;
 mod shutdown;
 mod sight;

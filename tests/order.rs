@@ -291,6 +291,36 @@ async fn order_holds_when_the_bucket_of_the_lease_is_deleted() {
     drop(daemons);
 }
 
+/// Whoever may write into the bucket may put anything in the place of a lease.
+#[tokio::test]
+async fn what_is_no_lease_holds_nobody_up() {
+    let server = Server::start().await;
+    let project = ordered("");
+    let daemon = project.run(&server).await;
+    daemon.says("this host has the plugin now").await;
+    let forgeries: [(&[u8], &str); 3] = [
+        (b"NATS/1.0\r\nno colon\r\n\r\n", "x"),
+        (b"NATS/1.0\r\nA: b\r\n\r\n", "{\"holder\": 7}"),
+        (b"NATS/1.0\r\nKV-Operation: DEL\r\nno colon\r\n\r\n", ""),
+    ];
+    for (n, (headers, value)) in forgeries.into_iter().enumerate() {
+        server.publish_raw("$KV.pelton_STATE.lease.IN.pelton-subject", headers, value).await;
+        eventually("the lease is lost", async || {
+            let log = daemon.log();
+            (log.matches("the plugin's lease is lost").count() > n).then_some(())
+        })
+        .await;
+        let (subject, event) = event(0, n, 1);
+        server.publish(&subject, event).await;
+        eventually("the plugin goes on", async || {
+            (server.count("OUT").await == n as u64 + 1).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(daemon.log().matches("is no lease").count(), 2, "{}", daemon.log());
+    assert_eq!(daemon.metric("pelton_nats_reconnects_total").await, 0.0);
+}
+
 /// Without the right to its lease a plugin takes nothing, and says why.
 #[tokio::test]
 async fn an_ordered_plugin_that_may_not_write_its_lease_says_so() {

@@ -18,8 +18,9 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Crates that only some files may name: the crate, and how their paths begin.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("async_nats", &["broker/nats"]),
+    ("nkeys", &["broker/nats"]),
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
     ("wasmtime_wasi_http", &["plugin"]),

@@ -15,6 +15,7 @@ mod keeping;
 mod managing;
 mod publishing;
 mod redelivering;
+mod sharing;
 
 /// A source with credit for all of a script.
 const MANY: usize = 200;
@@ -29,6 +30,7 @@ pub fn scripts() -> Vec<Script> {
         bounding::scripts(),
         keeping::scripts(),
         managing::scripts(),
+        sharing::scripts(),
     ];
     groups.into_iter().flatten().collect()
 }

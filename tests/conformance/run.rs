@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     script::{Answer, Line, Script, Step, TICK, quarters},
-    world::World,
+    world::{Client, World},
 };
 
 type SourceOf<W> = <<W as World>::Broker as pelton::broker::Broker>::Source;
@@ -115,7 +115,8 @@ impl<W: World> Runner<'_, W> {
             }
             Step::Open(name, terms) => {
                 self.sources.remove(name);
-                match world.subscribe(terms.subscription(stream, name)).await {
+                let (consumer, client) = client(name);
+                match world.subscribe(terms.subscription(stream, consumer), client).await {
                     Ok(source) => {
                         self.sources.insert(name, self.read(name, source));
                     }
@@ -237,5 +238,10 @@ async fn read<S: pelton::broker::Source>(
 }
 
 fn durable(name: &str) -> String {
-    pelton::broker::durable("h", name)
+    pelton::broker::durable("h", client(name).0)
+}
+
+/// The consumer that the source `name` reads, and through which client.
+fn client(name: &str) -> (&str, Client) {
+    name.strip_suffix('\'').map_or((name, Client::First), |consumer| (consumer, Client::Second))
 }

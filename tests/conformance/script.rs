@@ -39,7 +39,8 @@ pub enum Step {
     Purge,
     DeleteMessage(u64),
     /// Opens a source under this name, with a consumer of the same name. One
-    /// that is open is dropped first.
+    /// that is open is dropped first. With a `'` behind it, it is a source of
+    /// another client, with the consumer that has the name without it.
     Open(&'static str, Terms),
     /// Drops a source.
     Close(&'static str),

@@ -10,15 +10,28 @@ use pelton::{
     },
     manifest,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep},
+};
 
 use crate::harness::Server;
+
+/// Who subscribes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    First,
+    /// Over a connection of its own.
+    Second,
+}
 
 /// Past the trait.
 pub trait World {
     type Broker: pelton::broker::Broker;
 
     fn broker(&self) -> &Self::Broker;
+    /// The one of another client of the same server.
+    async fn another(&self) -> &Self::Broker;
     async fn make_stream(&self, name: &str, settings: &manifest::Stream) -> Result<(), SetupError>;
     async fn delete_stream(&self, name: &str);
     async fn purge(&self, name: &str);
@@ -37,17 +50,22 @@ pub trait World {
     async fn subscribe(
         &self,
         subscription: Subscription,
+        client: Client,
     ) -> Result<<Self::Broker as pelton::broker::Broker>::Source, SetupError> {
-        self.broker().subscribe(subscription).await
+        match client {
+            Client::First => self.broker().subscribe(subscription).await,
+            Client::Second => self.another().await.subscribe(subscription).await,
+        }
     }
 }
 
 /// The model of JetStream.
-pub struct Modelled(model::Broker);
+pub struct Modelled(model::Broker, model::Broker);
 
 impl Modelled {
     pub fn new() -> Modelled {
-        Modelled(model::Broker::new().updating_consumers())
+        let broker = model::Broker::new().updating_consumers();
+        Modelled(broker.clone(), broker)
     }
 }
 
@@ -56,6 +74,10 @@ impl World for Modelled {
 
     fn broker(&self) -> &model::Broker {
         &self.0
+    }
+
+    async fn another(&self) -> &model::Broker {
+        &self.1
     }
 
     async fn make_stream(&self, name: &str, settings: &manifest::Stream) -> Result<(), SetupError> {
@@ -102,7 +124,9 @@ impl World for Modelled {
 
 /// A real server, through the adapter that the daemon uses.
 pub struct Real {
+    url: String,
     broker: nats::Broker,
+    second: OnceCell<nats::Broker>,
     jetstream: jetstream::Context,
     /// If it is this script's own.
     server: Option<tokio::sync::Mutex<Server>>,
@@ -110,17 +134,9 @@ pub struct Real {
 
 impl Real {
     pub async fn connect(url: &str) -> Real {
-        let settings = manifest::Nats {
-            urls: vec![url.to_owned()],
-            auth: manifest::Auth::None,
-            tls: manifest::Tls::default(),
-            request_timeout: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(10),
-        };
-        let broker = nats::Broker::connect(&settings, "conformance", nats::WhenUnreachable::Fail);
-        let broker = broker.await.unwrap().updating_consumers();
         let jetstream = jetstream::new(async_nats::connect(url).await.unwrap());
-        Real { broker, jetstream, server: None }
+        let (broker, second) = (client(url).await, OnceCell::new());
+        Real { url: url.to_owned(), broker, second, jetstream, server: None }
     }
 
     /// With a server that it may kill.
@@ -134,11 +150,27 @@ impl Real {
     }
 }
 
+async fn client(url: &str) -> nats::Broker {
+    let settings = manifest::Nats {
+        urls: vec![url.to_owned()],
+        auth: manifest::Auth::None,
+        tls: manifest::Tls::default(),
+        request_timeout: Duration::from_secs(5),
+        ping_interval: Duration::from_secs(10),
+    };
+    let broker = nats::Broker::connect(&settings, "conformance", nats::WhenUnreachable::Fail);
+    broker.await.unwrap().updating_consumers()
+}
+
 impl World for Real {
     type Broker = nats::Broker;
 
     fn broker(&self) -> &nats::Broker {
         &self.broker
+    }
+
+    async fn another(&self) -> &nats::Broker {
+        self.second.get_or_init(|| client(&self.url)).await
     }
 
     async fn make_stream(&self, name: &str, settings: &manifest::Stream) -> Result<(), SetupError> {

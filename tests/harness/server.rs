@@ -125,6 +125,12 @@ impl Server {
         self.launch().await;
     }
 
+    /// The same with another configuration.
+    pub async fn restart_with(&mut self, config: &str) {
+        config.clone_into(&mut self.config);
+        self.restart().await;
+    }
+
     async fn launch(&mut self) {
         let folder = self.folder.path();
         let config = folder.join("nats.conf");

@@ -49,6 +49,7 @@ mod connect;
 mod connection;
 mod consumer;
 mod core;
+mod credentials;
 mod credit;
 mod delivery;
 mod difference;

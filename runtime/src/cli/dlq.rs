@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, check::Place, report, signals};
 
 mod choice;
+mod complaints;
 mod drop;
 mod export;
 mod history;

@@ -25,7 +25,7 @@ use crate::{
 const PUBLISH_ATTEMPTS: u32 = 4;
 const PUBLISH_PAUSE: Duration = Duration::from_millis(250);
 /// Room for what the broker adds to a message.
-const ADDED: usize = 256;
+pub(super) const ADDED: usize = 256;
 
 /// How events are to be run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,7 +242,7 @@ fn refuse<T>(reason: String) -> Result<T, Refusal> {
 }
 
 /// What they take on the wire: `name: value`, and a line break.
-fn size_of_headers(message: &Message) -> usize {
+pub(super) fn size_of_headers(message: &Message) -> usize {
     let headers = message.headers.iter();
     headers.map(|header| header.name.len() + header.value.len() + 4).sum()
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     broker::nats::StoredMessage,
-    event::{Header, letter::Letter},
+    event::{
+        Header,
+        letter::{Letter, packed_size},
+    },
 };
 
 /// One message of the stream of dead letters.
@@ -34,7 +37,8 @@ impl Entry {
         let told = headers.iter().find(|header| header.name == SIZE);
         let told = told.and_then(|header| header.value.parse().ok());
         let left = letter.as_ref().and_then(|letter| letter.left_in_stream);
-        let size = left.or(told).unwrap_or(payload.len() as u64);
+        let size = told.unwrap_or(payload.len() as u64);
+        let size = left.unwrap_or_else(|| size.saturating_sub(packed_size(&headers)));
         Entry { number: sequence, stored_ms: time_ms, subject, headers, size, letter, payload }
     }
 }

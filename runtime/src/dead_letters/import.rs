@@ -8,9 +8,12 @@ use std::collections::HashSet;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use super::{DeadLetters, Entry, Filter, Refusal};
+use super::{
+    DeadLetters, Entry, Filter, Refusal,
+    ask::{ADDED, size_of_headers},
+};
 use crate::{
-    broker::{Keep, Message, Published, SetupError},
+    broker::{Keep, MAX_STORED_HEADERS, Message, Published, SetupError},
     event::letter::Letter,
     subject::plain,
 };
@@ -65,14 +68,7 @@ impl Import<'_> {
         if let Err(refusal) = self.check(letter) {
             return Ok(Err(refusal));
         }
-        let settings = &self.desk.settings;
-        let (plugin, subject) = (&letter.plugin, plain(&letter.event.subject));
-        let message = Message {
-            subject: format!("{}.{plugin}.{subject}", settings.prefix),
-            headers: letter.headers(),
-            payload: letter.event.payload.clone(),
-            keep: Keep::Stored { id, stream: Some(settings.stream.as_str().into()) },
-        };
+        let message = self.message(letter, id);
         let stored = self.desk.store(&message).await.map_err(|error| SetupError {
             what: "the dead letter is not known to be stored".to_owned(),
             ..error
@@ -81,6 +77,22 @@ impl Import<'_> {
             Published::Duplicate => Imported::Present,
             Published::Stored | Published::Sent => Imported::Stored,
         }))
+    }
+
+    fn message(&self, letter: &Letter, id: String) -> Message {
+        let settings = &self.desk.settings;
+        let (plugin, subject) = (&letter.plugin, plain(&letter.event.subject));
+        let message = |(headers, payload)| Message {
+            subject: format!("{}.{plugin}.{subject}", settings.prefix),
+            headers,
+            payload,
+            keep: Keep::Stored { id: id.clone(), stream: Some(settings.stream.as_str().into()) },
+        };
+        let plain = message((letter.headers(), letter.event.payload.clone()));
+        match size_of_headers(&plain) + 2 * ADDED <= MAX_STORED_HEADERS {
+            true => plain,
+            false => message(letter.packed()),
+        }
     }
 
     fn check(&self, letter: &Letter) -> Result<(), Refusal> {

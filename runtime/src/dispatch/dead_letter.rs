@@ -8,7 +8,7 @@ use crate::{
     dispatch::{Failure, Plan},
     event::{
         Event, Header,
-        letter::{Attempt, fact, malformed, one_line, original, replayed, timestamp},
+        letter::{Attempt, fact, malformed, one_line, original, packed, replayed, timestamp},
     },
     subject::plain,
 };
@@ -44,6 +44,32 @@ enum Detail {
     Least,
 }
 
+/// Where a record has the event's headers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carriage {
+    /// Among its own.
+    Headers,
+    /// Before the payload: a stream stores few headers, and much payload.
+    Payload,
+}
+
+impl Carriage {
+    /// The event's headers and payload as a record has them.
+    fn carried(self, event: &Event, failure: &Failure, detail: Detail) -> (Vec<Header>, Bytes) {
+        let block = failure.malformed_headers();
+        // The block of headers that could not be read has those that could.
+        let is_twofold = detail == Detail::Least && block.is_some();
+        let readable = if is_twofold { &[] } else { &*event.headers };
+        match self {
+            Carriage::Payload => packed(readable, block, &event.payload),
+            Carriage::Headers => {
+                let headers = readable.iter().map(original).chain(block.map(malformed));
+                (headers.collect(), event.payload.clone())
+            }
+        }
+    }
+}
+
 impl DeadLetters {
     /// The record of `event`, which failed at `now_ms` (milliseconds since 1970)
     /// after the failures in `history`, as complete as the server takes it. `None` if it takes none, and the
@@ -55,20 +81,18 @@ impl DeadLetters {
         failure: &Failure,
         (history, now_ms): (&[Attempt], u64),
     ) -> Option<Message> {
-        let malformed = failure.malformed_headers().map(malformed);
-        let record = |detail| {
-            // The block of headers that could not be read has those that could.
-            let is_twofold = detail == Detail::Least && malformed.is_some();
-            let readable = event.headers.iter().filter(|_| !is_twofold);
-            let mut headers: Vec<_> = readable.map(original).collect();
-            headers.extend(malformed.clone());
+        let record = |(detail, carriage): (Detail, Carriage)| {
+            let (mut headers, payload) = carriage.carried(event, failure, detail);
             headers.extend(facts(plan, event, failure, (detail, now_ms)));
             let told = history.iter().filter(|_| detail == Detail::All);
             headers.extend(told.map(|attempt| fact("History", attempt.line())));
-            self.message(plan, event, headers, event.payload.clone())
+            self.message(plan, event, headers, payload)
         };
         let fits = |message: &Message| plan.publishing.takes(message);
-        [Detail::All, Detail::Least].into_iter().map(record).find(fits).or_else(|| {
+        let ways = [Detail::All, Detail::Least]
+            .into_iter()
+            .flat_map(|detail| [(detail, Carriage::Headers), (detail, Carriage::Payload)]);
+        ways.map(record).find(fits).or_else(|| {
             let kept = self.source_keeps && event.position.is_some();
             kept.then(|| self.reference(plan, event, failure, now_ms))
         })

@@ -127,7 +127,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                     return Some(Disposition::Retry(delay));
                 }
                 Verdict::Retry(delay) => match self.back_off(delay).await {
-                    Some(()) => event.attempt = tries.next_attempt(),
+                    Some(()) => self.count_on(delivery, &mut event, tries).await,
                     None => return self.give_back(delivery, tries).await,
                 },
                 Verdict::Leave => return self.give_back(delivery, tries).await,
@@ -168,6 +168,16 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             }
         }
         Ok(())
+    }
+
+    /// Counts one more attempt within the same delivery, where no delivery counts
+    /// it. Noted before the run: it may be the end of the process.
+    async fn count_on(&self, delivery: &Handed<B>, event: &mut Event, tries: &Tries) {
+        event.attempt = tries.next_attempt();
+        if self.lanes.is_some() && !self.blocks() {
+            let begun = event.attempt;
+            self.note(delivery, Note { begun, ..Note::default() }).await;
+        }
     }
 
     /// A panic is a bug of ours: it costs its event an attempt, not the process.
@@ -237,7 +247,13 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             );
             return match (delivery.redelivers(), problem) {
                 (_, Failure::Stopped) => self.give_back(delivery, tries).await,
-                (true, _) => Some(Disposition::Retry(self.plan.retry.max)),
+                (true, _) => {
+                    if !matches!(failure, Failure::CrashLoop { .. }) {
+                        // Else it would be taken for one that ends the process.
+                        self.note_as_it_was(delivery, tries).await;
+                    }
+                    Some(Disposition::Retry(self.plan.retry.max))
+                }
                 (false, _) => {
                     // It came once, and is gone.
                     self.metrics.dropped(class);
@@ -273,6 +289,12 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             // Another host has it, and an answer of ours would count as its own.
             return None;
         }
+        self.note_as_it_was(delivery, tries).await;
+        Some(Disposition::Retry(Duration::ZERO))
+    }
+
+    /// Notes that the next delivery of the event is the same attempt as this one.
+    async fn note_as_it_was(&self, delivery: &Handed<B>, tries: &Tries) {
         let note = match self.lanes {
             None => Note { spared: tries.spared(), ..Note::default() },
             // One that blocks its key has no last attempt: what is noted counts
@@ -284,7 +306,6 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         if note != Note::default() || tries.was_redelivered() {
             self.note(delivery, note).await;
         }
-        Some(Disposition::Retry(Duration::ZERO))
     }
 
     /// Whether an event that fails for good holds up its key.

@@ -120,6 +120,24 @@ impl World {
         World { broker, script, metrics, stop, host }
     }
 
+    /// One that keeps the order of the events of a subject.
+    async fn ordered(broker: model::Broker, script: Script) -> World {
+        let metrics = Metrics::new();
+        let order = Some((OrderBy::Token(2), OnFailure::DeadLetter));
+        let dispatcher = Dispatcher::new(
+            broker.clone(),
+            script.clone(),
+            Plan { order, ..plan(1) },
+            Admission::new(1024, 1 << 30),
+            metrics.plugin("p"),
+        );
+        let live = broker.subscribe(Subscription { exclusive: true, ..subscription(4_096) });
+        let (sources, stop) =
+            (Sources { live: live.await.unwrap(), replays: None }, CancellationToken::new());
+        let host = tokio::spawn(dispatcher.run(sources, stop.clone()));
+        World { broker, script, metrics, stop, host }
+    }
+
     /// Lets time pass until every event is settled; at most an hour of it.
     async fn settled(&self) {
         let all = async {
@@ -398,4 +416,24 @@ async fn an_event_that_blocks_its_key_is_not_taken_for_one_that_ends_the_process
     }
     assert!(broker.stored("DEAD").is_empty());
     assert_eq!(broker.backlog("IN", "h-p"), Some((0, 1)));
+}
+
+/// A crash costs an attempt, and no more: those before it are not made again.
+#[tokio::test(start_paused = true)]
+async fn a_crash_does_not_take_back_the_attempts_at_an_ordered_event() {
+    let (broker, script) = (filled(&texts(&["fail 99"])).await, Script::default());
+    let runs = || script.runs.load(Ordering::Relaxed);
+    let first = World::ordered(broker.clone(), script.clone()).await;
+    while runs() < 3 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    first.host.abort();
+    let _second = World::ordered(broker.clone(), script.clone()).await;
+    let buried = async {
+        while broker.stored("DEAD").is_empty() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(3600), buried).await.unwrap();
+    assert_eq!(runs(), ATTEMPTS as usize);
 }

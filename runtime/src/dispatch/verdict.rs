@@ -53,7 +53,9 @@ pub enum Failure {
     NoDeadLetters,
     /// The event and the record's headers are more than the server takes, and
     /// its stream would not keep it.
-    #[error("event and record together are more than the server's max_payload: raise that")]
+    #[error(
+        "event and record together are more than the server's max_payload: raise that, and reload pelton"
+    )]
     TooLargeToBury,
 }
 

@@ -9,12 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use packed::{Unpacked, unpacked};
+
 use super::{Event, Header, Position};
 
 pub use attempt::Attempt;
+pub use packed::{packed, packed_size};
 pub use text::{one_line, percent_decoded, percent_encoded};
 
 mod attempt;
+mod packed;
 mod text;
 mod written;
 
@@ -222,8 +226,12 @@ impl Letter {
         let facts = Facts(headers);
         let history = facts.all(FACT, "History").filter_map(Attempt::parse);
         let blocks = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(MALFORMED));
+        let in_header = blocks.map(|header| percent_decoded(&header.value).into()).next();
+        let Unpacked { headers: more, malformed, payload } = unpacked(&facts, payload);
+        let mut event = facts.event(payload)?;
+        event.headers.extend(more);
         Some(Letter {
-            event: facts.event(payload)?,
+            event,
             host: facts.text("Host")?.to_owned(),
             plugin: facts.text("Plugin")?.to_owned(),
             digest: facts.owned("Digest"),
@@ -232,7 +240,7 @@ impl Letter {
             backtrace: facts.text("Backtrace").map(str::to_owned),
             failed_at_ms: facts.time("Failed-At").unwrap_or(0),
             history: history.take(MAX_HISTORY).collect(),
-            malformed: blocks.map(|header| percent_decoded(&header.value).into()).next(),
+            malformed: malformed.or(in_header),
             left_in_stream: facts.number("Payload-Left-In-Stream"),
             replays: facts.number("Replays").unwrap_or(0),
             namespace: facts.owned("Namespace"),

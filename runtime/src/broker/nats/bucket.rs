@@ -16,8 +16,11 @@ use futures::future::select_all;
 use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use super::Broker;
-use crate::broker::{Note, SettleError};
+use super::{Broker, stored::StoredMessage};
+use crate::{
+    broker::{Note, SettleError},
+    event::Header,
+};
 
 /// How long an entry is kept that nobody writes again.
 const MAX_AGE: Duration = Duration::from_secs(86_400);
@@ -55,14 +58,20 @@ impl Bucket {
 
     /// The entry at `key`; `None` if there is none.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, String> {
-        self.within(key, async {
-            // Made when something is written.
-            let Some(store) = self.existing().await? else { return Ok(None) };
-            let entry = store.entry(key).await.map_err(|error| error.to_string())?;
-            let entry = entry.filter(|entry| entry.operation == kv::Operation::Put);
-            Ok(entry.map(|entry| Entry { value: entry.value, revision: entry.revision }))
-        })
-        .await?
+        let last = self.within(key, self.last(key)).await??;
+        let entry = last.filter(|message| !message.headers.iter().any(is_removal));
+        Ok(entry.map(|entry| Entry { value: entry.payload, revision: entry.sequence }))
+    }
+
+    /// What was written last at `key`, if only that it was removed.
+    ///
+    /// By the server's JSON API, which no message can harm: the client would give
+    /// the connection up over one with malformed headers, each time that it reads
+    /// it.
+    async fn last(&self, key: &str) -> Result<Option<StoredMessage>, String> {
+        let name = &self.name;
+        let (stream, subject) = (format!("KV_{name}"), format!("$KV.{name}.{key}"));
+        self.broker.last_on(&stream, &subject).await.map_err(|error| error.to_string())
     }
 
     /// Writes `value` at `key`, if it still has this revision; 0: if it is not
@@ -75,19 +84,25 @@ impl Bucket {
     ) -> Result<u64, WriteError> {
         let written = self.within(key, async {
             let store = self.store().await.map_err(WriteError::Unknown)?;
-            if revision == 0 {
-                let created = store.create(key, value).await;
-                return created.map_err(|error| match error.kind() {
-                    kv::CreateErrorKind::AlreadyExists => WriteError::Overtaken,
-                    _ => WriteError::Unknown(error.to_string()),
-                });
-            }
+            let revision = match revision {
+                0 => self.vacancy(key).await?,
+                revision => revision,
+            };
             store.update(key, value, revision).await.map_err(|error| match error.kind() {
                 UpdateErrorKind::WrongLastRevision => WriteError::Overtaken,
                 _ => WriteError::Unknown(error.to_string()),
             })
         });
         written.await.map_err(WriteError::Unknown)?
+    }
+
+    /// The revision under which `key` has no entry.
+    async fn vacancy(&self, key: &str) -> Result<u64, WriteError> {
+        match self.last(key).await.map_err(WriteError::Unknown)? {
+            None => Ok(0),
+            Some(last) if last.headers.iter().any(is_removal) => Ok(last.sequence),
+            Some(_) => Err(WriteError::Overtaken),
+        }
     }
 
     /// Writes `note` at `key`, whatever is there.
@@ -126,7 +141,7 @@ impl Bucket {
         let subjects = [
             format!("$JS.API.STREAM.INFO.KV_{name}"),
             format!("$JS.API.STREAM.CREATE.KV_{name}"),
-            format!("$JS.API.DIRECT.GET.KV_{name}.$KV.{name}.{key}"),
+            format!("$JS.API.STREAM.MSG.GET.KV_{name}"),
             format!("$KV.{name}.{key}"),
         ];
         let connection = &self.broker.inner.connection;
@@ -181,5 +196,14 @@ impl Bucket {
     /// Of the client in use now: another one comes after a breakdown.
     fn context(&self) -> jetstream::Context {
         jetstream::new(self.broker.inner.client().as_ref().clone())
+    }
+}
+
+/// Whether `header` says that its message only stands for an entry that was
+/// removed, by a client or by the server.
+fn is_removal(header: &Header) -> bool {
+    match &*header.name {
+        "KV-Operation" => header.value != "PUT",
+        name => name == "Nats-Marker-Reason",
     }
 }

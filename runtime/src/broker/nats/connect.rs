@@ -3,7 +3,7 @@
 //! Only what a remedy needs is told apart: a server that is away may come back
 //! and is waited for; wrong credentials and TLS trouble do not mend themselves.
 
-use std::{error::Error as _, io, sync::Arc, time::Duration};
+use std::{error::Error as _, future::ready, io, path::Path, sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, rustls};
 use tokio::{
@@ -11,7 +11,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{connection::Connection, readers};
+use super::{
+    connection::Connection,
+    credentials::{self, Credentials},
+    readers,
+};
 use crate::{
     broker::SetupError,
     manifest::{Auth, Nats, Tls},
@@ -62,7 +66,7 @@ pub(super) async fn connect(
     let (mut attempt, mut told) = (0, None::<Instant>);
     loop {
         let (alive, life) = oneshot::channel();
-        let options = options(nats, name, connection, alive).await?;
+        let options = options(nats, name, connection, alive)?;
         let error = match options.connect(&nats.urls).await {
             Ok(client) => return Ok((check_version(nats, client)?, life)),
             Err(error) => error,
@@ -95,14 +99,14 @@ pub(super) fn delay(attempt: usize) -> Duration {
     longest.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-async fn options(
+fn options(
     nats: &Nats,
     name: &str,
     connection: &Arc<Connection>,
     alive: oneshot::Sender<()>,
 ) -> Result<ConnectOptions, SetupError> {
     let events = Arc::clone(connection);
-    let options = ConnectOptions::new()
+    let options = with_auth(nats)?
         .name(name)
         .ping_interval(nats.ping_interval)
         .connection_timeout(ATTEMPT_TIMEOUT)
@@ -115,8 +119,7 @@ async fn options(
             let (events, _) = (Arc::clone(&events), &alive);
             async move { events.note(event) }
         });
-    let options = with_tls(options, nats)?;
-    with_auth(options, nats).await
+    with_tls(options, nats)
 }
 
 /// The client counts the first attempt, which need not wait.
@@ -142,17 +145,11 @@ fn with_tls(options: ConnectOptions, nats: &Nats) -> Result<ConnectOptions, Setu
     Ok(options)
 }
 
-async fn with_auth(options: ConnectOptions, nats: &Nats) -> Result<ConnectOptions, SetupError> {
+fn with_auth(nats: &Nats) -> Result<ConnectOptions, SetupError> {
+    let options = ConnectOptions::new();
     match &nats.auth {
         Auth::None => Ok(options),
-        Auth::Credentials(path) => options.credentials_file(path).await.map_err(|error| {
-            let path = path.display();
-            failed(
-                "nats-auth",
-                nats,
-                format!("credentials file `{path}`: {error}; correct its path or content"),
-            )
-        }),
+        Auth::Credentials(path) => with_credentials(nats, path),
         Auth::NKey(seed) => Ok(options.nkey(seed.expose().to_owned())),
         Auth::Token(token) => Ok(options.token(token.expose().to_owned())),
         Auth::Password { user, password } => {
@@ -161,8 +158,21 @@ async fn with_auth(options: ConnectOptions, nats: &Nats) -> Result<ConnectOption
     }
 }
 
+fn with_credentials(nats: &Nats, path: &Path) -> Result<ConnectOptions, SetupError> {
+    Credentials::read(path).map_err(|problem| {
+        let path = path.display();
+        failed(
+            "nats-auth",
+            nats,
+            format!("credentials file `{path}`: {problem}; correct its path or content"),
+        )
+    })?;
+    let path = Arc::<Path>::from(path);
+    Ok(ConnectOptions::with_auth_callback(move |nonce| ready(credentials::answer(&path, &nonce))))
+}
+
 /// The client would take a missing file for trouble with the network.
-fn readable(nats: &Nats, path: &std::path::Path) -> Result<(), SetupError> {
+fn readable(nats: &Nats, path: &Path) -> Result<(), SetupError> {
     match std::fs::File::open(path) {
         Ok(_) => Ok(()),
         Err(error) => {

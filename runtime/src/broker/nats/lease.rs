@@ -85,6 +85,34 @@ struct GivenBack {
     is_settled: bool,
 }
 
+/// What a lease says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    /// `None`: it is no lease.
+    holder: Option<String>,
+    /// How long it lives without being renewed, if it says that.
+    life: Option<Duration>,
+    is_given_back: bool,
+    is_settled: bool,
+}
+
+impl Said {
+    /// Anything may stand there: whoever may write into the bucket may write that.
+    fn read(value: &[u8]) -> Said {
+        let value: Value = serde_json::from_slice(value).unwrap_or_default();
+        let says = |name: &str| value.get(name).and_then(Value::as_bool) == Some(true);
+        let life = value.get("life-ms").and_then(Value::as_u64).map(Duration::from_millis);
+        Said {
+            holder: value.get("holder").and_then(Value::as_str).map(str::to_owned),
+            life: life.map(|life| life.min(LONGEST_LIFE)),
+            is_given_back: says("given-back"),
+            is_settled: says("settled"),
+        }
+    }
+}
+
+/// The longest life of a lease that is believed in.
+const LONGEST_LIFE: Duration = Duration::from_secs(30);
 /// How often it is tried to give a lease back. Else it runs out.
 const RELEASE_ATTEMPTS: u32 = 3;
 /// The revision of an entry that is not there.
@@ -216,20 +244,19 @@ impl Keeper {
         let since = match seen {
             Some((before, since)) if *before == revision => *since,
             None if was_never_there => Instant::now(),
-            _ => seen.insert((revision, Instant::now())).1,
+            _ => {
+                self.look_at(entry.as_ref());
+                seen.insert((revision, Instant::now())).1
+            }
         };
-        let value = entry.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-        let value = value.unwrap_or_default();
-        let says = |name: &str| value.get(name).and_then(Value::as_bool) == Some(true);
-        let life = value.get("life-ms").and_then(Value::as_u64);
-        let life = life.map_or(self.life, Duration::from_millis);
-        let is_own = value.get("holder").and_then(Value::as_str) == Some(&*self.me);
-        let is_free = was_never_there || says("given-back") || is_own;
-        if !is_free && since.elapsed() < life {
+        let said = entry.map(|entry| Said::read(&entry.value)).unwrap_or_default();
+        let is_own = said.holder.as_deref() == Some(&*self.me);
+        let is_free = was_never_there || said.is_given_back || is_own;
+        if !is_free && since.elapsed() < said.life.unwrap_or(self.life) {
             self.problem.send_replace(None);
             return None;
         }
-        let was_settled = says("settled");
+        let was_settled = said.is_settled;
         self.is_taking = true;
         let written = self.bucket.write(&self.key, self.value(None), revision).await;
         self.is_taking = false;
@@ -250,6 +277,19 @@ impl Keeper {
                 self.troubled(error);
                 None
             }
+        }
+    }
+
+    /// Tells of what somebody else has put in the lease's place. It is taken over
+    /// like the lease of a host that is not heard of.
+    fn look_at(&self, entry: Option<&Entry>) {
+        let is_lease = |entry: &Entry| Said::read(&entry.value).holder.is_some();
+        if entry.is_some_and(|entry| !is_lease(entry)) {
+            let (bucket, life) = (self.bucket.name(), humantime::format_duration(self.life));
+            tracing::warn!(
+                lease = self.key, bucket, %life,
+                "what stands there is no lease: somebody else writes into the bucket; it is overwritten after the life of a lease"
+            );
         }
     }
 
@@ -307,8 +347,8 @@ impl Keeper {
 
     async fn own_revision(&self) -> Option<u64> {
         let entry = self.bucket.read(&self.key).await.ok()??;
-        let value: Value = serde_json::from_slice(&entry.value).ok()?;
-        (value.get("holder")?.as_str()? == self.me).then_some(entry.revision)
+        let is_own = Said::read(&entry.value).holder? == self.me;
+        is_own.then_some(entry.revision)
     }
 
     async fn release(&self, given_back: Option<GivenBack>) {
@@ -342,6 +382,15 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_lease_says_nothing() {
+        for text in ["", "x", "null", "[1]", "{\"holder\":7,\"life-ms\":-1,\"settled\":\"yes\"}"] {
+            assert_eq!(Said::read(text.as_bytes()), Said::default(), "{text}");
+        }
+        let forged = json!({ "holder": "h", "life-ms": u64::MAX }).to_string();
+        assert_eq!(Said::read(forged.as_bytes()).life, Some(LONGEST_LIFE), "it would never end");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenure_that_has_ended_is_not_prolonged() {

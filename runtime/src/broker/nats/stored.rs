@@ -216,6 +216,21 @@ impl Broker {
         self.publish_and_learn(message).await
     }
 
+    /// The last message of `stream` on `subject`; `None` if there is none, or no
+    /// such stream.
+    pub(super) async fn last_on(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StoredMessage>, ApiError> {
+        let request = json!({ "last_by_subj": subject });
+        match self.tell::<Found>(&format!("STREAM.MSG.GET.{stream}"), &request).await {
+            Ok(Found { message }) => Ok(Some(read(message))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn find(
         &self,
         stream: &str,

@@ -1,7 +1,5 @@
 //! `pelton dlq replay`: run dead letters again, or send their events elsewhere.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use indicatif::ProgressBar;
 use pelton::{
@@ -13,11 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Exit, Place,
     choice::{Choice, Chosen},
+    complaints::Complaints,
     letters, look, progress, report, stop_on_signal,
 };
-
-/// The most refusals that are printed one by one.
-const MAX_TOLD: u64 = 20;
 
 /// Run dead letters again, after what made them fail was mended
 ///
@@ -126,7 +122,7 @@ pub async fn swept(
     stop: &CancellationToken,
 ) -> anyhow::Result<Sweep> {
     let bar = progress::bar(doing, chosen.n);
-    let mut refusals = Refusals::default();
+    let mut refusals = Complaints::default();
     let sweep = desk.sweep(&chosen.selection, act, stop, |number, outcome| {
         bar.inc(1);
         refusals.take(&bar, number, outcome);
@@ -141,42 +137,9 @@ pub async fn swept(
     Ok(sweep)
 }
 
-/// What was refused, so many one by one, the rest by reason.
-#[derive(Default)]
-struct Refusals {
-    n_told: u64,
-    untold: BTreeMap<String, u64>,
-}
-
-impl Refusals {
-    /// Tells of `outcome` if it is a refusal.
-    fn take(&mut self, bar: &ProgressBar, number: u64, outcome: &Outcome) {
-        let reason = match outcome {
-            Outcome::Asked(_) | Outcome::Done => return,
-            Outcome::Missing => "there is none of this number".to_owned(),
-            Outcome::Refused(refusal) => refusal.to_string(),
-        };
-        if self.n_told < MAX_TOLD {
-            self.n_told += 1;
-            bar.suspend(|| {
-                report::note(&format!("dead letter {number}: {}\n", look::clean(&reason)))
-            });
-        } else {
-            *self.untold.entry(reason).or_default() += 1;
-        }
-    }
-
-    /// Tells of the rest.
-    fn summarise(&self) {
-        for (reason, n) in &self.untold {
-            report::note(&format!("{n} more: {}\n", look::clean(reason)));
-        }
-    }
-}
-
 /// Says what would be replayed, and what would be refused.
 async fn rehearse(desk: &DeadLetters, chosen: &Chosen, is_to: bool) -> anyhow::Result<Exit> {
-    let (mut would, mut refusals) = (0, Refusals::default());
+    let (mut would, mut refusals) = (0, Complaints::default());
     let hidden = ProgressBar::hidden();
     let mut selected = desk.select(&chosen.selection, true).await?;
     while let Some(found) = selected.next().await? {

@@ -84,6 +84,18 @@ fn a_request_gives_up_only_what_explains() {
     assert_eq!(asked.unwrap().event.headers, before.unwrap().event.headers);
 }
 
+/// What is packed into the payload goes with a request as it is.
+#[test]
+fn a_request_made_of_a_packed_letter_asks_for_the_original_event() {
+    let letter = Letter::read(&stored(), Bytes::from_static(b"p")).unwrap();
+    let (headers, payload) = letter.packed();
+    let wish = Wish { namespace: String::new(), batch: "b".to_owned() };
+    let headers = Letter::request(&headers, &wish, Letter::MAX_EFFORT);
+    let request = Event { headers, payload, ..letter.event.clone() };
+    let asked = Letter::asked(&request).unwrap().event;
+    assert_eq!((asked.headers, asked.payload), (letter.event.headers, letter.event.payload));
+}
+
 #[test]
 fn a_letter_alone_is_no_request() {
     assert!(Letter::asked(&request(stored())).is_err());
@@ -129,6 +141,9 @@ fn a_letter_is_written_as_it_was_read() {
     let letter = Letter::read(&headers, Bytes::from_static(b"p")).unwrap();
     let again = Letter::read(&letter.headers(), Bytes::from_static(b"p")).unwrap();
     assert_eq!(again, letter);
+    let (headers, payload) = letter.packed();
+    assert!(payload.len() > 1 && !headers.iter().any(|header| header.name == "Colour"));
+    assert_eq!(Letter::read(&headers, payload), Some(letter.clone()));
     let left = Letter { left_in_stream: Some(7), ..letter };
     assert_eq!(Letter::read(&left.headers(), left.event.payload.clone()), Some(left));
 }

@@ -1,6 +1,8 @@
 //! A letter as the headers that it is stored with: what [`Letter::read`] reads.
 
-use super::{Header, Letter, fact, malformed, one_line, original, timestamp};
+use bytes::Bytes;
+
+use super::{Header, Letter, fact, malformed, one_line, original, packed, timestamp};
 
 /// The longest text of a fact, in bytes: what came from elsewhere may be longer
 /// than what hosts write.
@@ -12,8 +14,16 @@ impl Letter {
         let mut headers: Vec<_> = self.event.headers.iter().map(original).collect();
         headers.extend(self.malformed.as_deref().map(malformed));
         headers.extend(self.facts());
-        headers.extend(self.history.iter().map(|attempt| fact("History", attempt.line())));
         headers
+    }
+
+    /// Its headers and payload, with the event's own headers in the payload.
+    pub fn packed(&self) -> (Vec<Header>, Bytes) {
+        let event = &self.event;
+        let (mut headers, payload) =
+            packed(&event.headers, self.malformed.as_deref(), &event.payload);
+        headers.extend(self.facts());
+        (headers, payload)
     }
 
     fn facts(&self) -> Vec<Header> {
@@ -37,6 +47,7 @@ impl Letter {
         let left = self.left_in_stream.map(|n| fact("Payload-Left-In-Stream", n.to_string()));
         let replays = (self.replays > 0).then(|| fact("Replays", self.replays.to_string()));
         facts.extend(left.into_iter().chain(replays));
+        facts.extend(self.history.iter().map(|attempt| fact("History", attempt.line())));
         facts
     }
 }
