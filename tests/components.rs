@@ -127,7 +127,17 @@ fn a_component_of_another_version_of_the_contract() {
     }
     let said = check(&bytes);
     let words = ["exports pelton:events/handler@0.2.0", "speaks pelton:events/handler@0.1.0"];
-    assert_says(&said, &[words[0], words[1], "rebuild it with the wit of that version"]);
+    let remedy = "build it with the wit of that version, which `pelton new` writes";
+    assert_says(&said, &[words[0], words[1], "build it with the wit of that version"]);
+
+    let project = Project::new("");
+    fs::write(project.path().join("other.wasm"), bytes).unwrap();
+    let inspected = verb(project.path(), &["inspect", "other.wasm"]);
+    assert!(inspected.status.success(), "{}", inspected.stderr);
+    let line = inspected.stdout.lines().find(|line| line.contains("contract  ")).unwrap();
+    assert_says(line, &[words[0], "would have to be pelton:events/handler@0.1.0"]);
+    let last = "it cannot be used: it is built for another version of the contract";
+    assert_says(&inspected.stdout, &[remedy, last]);
 }
 
 #[tokio::test]

@@ -72,7 +72,10 @@ fn unbuilt(folder: &Path, name: &str, language: &str, template: &str) -> PathBuf
     let made = verb(folder, &["new", name, "--lang", language, "--template", template]);
     assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
     assert!(made.stdout.contains("pelton build"), "{}", made.stdout);
-    folder.join(name)
+    let project = folder.join(name);
+    let sample = format!("\n  {}\n", templates::sample(&project));
+    assert!(made.stdout.contains(&sample), "{}", made.stdout);
+    project
 }
 
 /// Builds it; without network if it has been built before.
@@ -102,6 +105,7 @@ async fn handles(language: &str, template: &str, event: [&str; 2], output: [&str
     let make = move || {
         let project = project(&base, &name, &language, &template);
         templates::judge(&project, &language, &template);
+        templates::try_sample(&project);
         project
     };
     let project = tokio::task::spawn_blocking(make).await.unwrap();
@@ -455,7 +459,6 @@ fn a_project_that_cannot_be_made_leaves_nothing() {
         (&["new", "x", "--lang", "cobol"], "python"),
         (&["new", "x"], "--lang"),
         (&["new", "x", "--lang", "c", "--template", "nothing"], "router"),
-        (&["new", "x", "--lang", "c", "--template", "webhook"], "those who have `webhook`: Rust"),
         (&["new"], "pelton new"),
     ] {
         let finished = verb(folder.path(), arguments);

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, Project, build_example, guest, pelton, root};
+use crate::harness::{Finished, Project, build_example, guest, pelton, root, shell};
 
 /// Runs `pelton pipe` in the project's folder with this on standard input.
 fn pipe(project: &Project, arguments: &[&str], input: &[u8]) -> Finished {
@@ -291,6 +291,17 @@ fn a_reader_that_leaves_is_no_error() {
     writer.join().unwrap();
     assert!(first.contains("out.x"));
     assert!(stderr.lines().all(|line| line.starts_with("compiling ")), "{stderr}");
+}
+
+#[test]
+fn head_takes_what_it_wants_of_a_file() {
+    let project = two_stages("echo", "echo");
+    let events = "{\"subject\":\"in.x\"}\n".repeat(50_000);
+    std::fs::write(project.path().join("events.jsonl"), events).unwrap();
+    let command = "pelton pipe --quiet pelton.toml events.jsonl | head -1; exit ${PIPESTATUS[0]}";
+    let finished = shell(project.path(), command);
+    assert_eq!((code(&finished), outputs(&finished).len()), (0, 1), "{finished:?}");
+    assert_eq!(finished.stderr, "");
 }
 
 #[test]

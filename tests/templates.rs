@@ -3,7 +3,10 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use crate::{harness::verb, new};
+use crate::{
+    harness::{shell, verb},
+    new,
+};
 
 /// A payload, and what has to come of it.
 struct Trial {
@@ -16,6 +19,8 @@ enum Outcome {
     Text(&'static str),
     /// At least this, in a payload of JSON.
     Json(&'static str),
+    /// A payload with this in it, by a regular expression.
+    Matches(&'static str),
     Failure(&'static str),
 }
 
@@ -37,6 +42,19 @@ const ORDERS: &[Trial] = &[
     rejects(r#"{"quantity":NaN,"price":4.5}"#),
     rejects(r#"{"quantity":1e200,"price":1e200}"#),
     rejects("null"),
+];
+
+/// Whole numbers that are no longer told apart by a number of 64 bits with a point,
+/// and so neither in JavaScript: they are passed on as they came.
+const LARGE_ORDERS: &[Trial] = &[
+    Trial {
+        payload: r#"{"id":9007199254740993,"quantity":2,"price":3}"#,
+        outcome: Outcome::Matches(r#""id": ?9007199254740993[,}]"#),
+    },
+    Trial {
+        payload: r#"{"of":{"ids":[18446744073709551615]},"quantity":2,"price":3}"#,
+        outcome: Outcome::Matches(r"\[18446744073709551615\]"),
+    },
 ];
 
 const BATCHES: &[Trial] = &[
@@ -84,18 +102,20 @@ const LISTS: &[Trial] = &[
 
 /// Runs the project's own test cases, and those of its template here.
 pub fn judge(project: &Path, language: &str, template: &str) {
-    let (subject, trials) = match (language, template) {
-        ("c", "transform") => ("readings.raw", LINES),
-        ("c", "aggregate") => ("readings.batch.boiler", LISTS),
-        (_, "transform") => ("orders.created", ORDERS),
-        (_, "aggregate") => ("readings.batch.boiler", BATCHES),
+    let (subject, trials): (_, &[&[Trial]]) = match (language, template) {
+        ("c", "transform") => ("readings.raw", &[LINES]),
+        ("c", "aggregate") => ("readings.batch.boiler", &[LISTS]),
+        ("javascript" | "typescript", "transform") => ("orders.created", &[ORDERS]),
+        (_, "transform") => ("orders.created", &[ORDERS, LARGE_ORDERS]),
+        (_, "aggregate") => ("readings.batch.boiler", &[BATCHES]),
         _ => return,
     };
     let mut text = String::new();
-    for Trial { payload, outcome } in trials {
+    for Trial { payload, outcome } in trials.iter().copied().flatten() {
         let expected = match outcome {
             Outcome::Text(text) => format!("expect = [{{ text = '{text}' }}]"),
             Outcome::Json(json) => format!("expect = [{{ json = '{json}' }}]"),
+            Outcome::Matches(regex) => format!("expect = [{{ matches = '{regex}' }}]"),
             Outcome::Failure(kind) => format!("failure = \"{kind}\""),
         };
         let event = format!("event = {{ subject = \"{subject}\", text = '{payload}' }}");
@@ -106,10 +126,26 @@ pub fn judge(project: &Path, language: &str, template: &str) {
     assert!(tested.status.success(), "{language}: {}{}", tested.stdout, tested.stderr);
 }
 
+/// The line that shows a new handler at work.
+pub fn sample(project: &Path) -> String {
+    let readme = fs::read_to_string(project.join("README.md")).unwrap();
+    readme.lines().find(|line| line.starts_with("echo ")).unwrap().to_owned()
+}
+
+/// Runs that line: an output comes of it.
+pub fn try_sample(project: &Path) {
+    let line = sample(project);
+    let tried = shell(project, &line);
+    assert_eq!(tried.status.code(), Some(0), "{line}: {}", tried.stderr);
+    let outputs: Vec<_> = tried.stdout.lines().collect();
+    assert!(matches!(*outputs, [output] if output.starts_with('{')), "{line}: {}", tried.stdout);
+}
+
 fn judge_new(language: &str) {
     for template in ["transform", "aggregate"] {
         let project = new::kept_project(&format!("{language}-{template}"), language, template);
         judge(&project, language, template);
+        try_sample(&project);
     }
 }
 

@@ -132,7 +132,6 @@ pub const PAGES: &[Page] = pages! {
         "project-file"
         "project-name"
         "project-stopped"
-        "project-template"
     ;
     Component:
         "component-damaged"

@@ -51,7 +51,10 @@ pub use self::{
     componentize::{CONTRACT, ComponentizeError, componentize},
     determinism::Determinism,
     engine::{Engine, EngineConfig, EngineError},
-    inspect::{Import, Inspection, MemorySize, Producer, TableSize, foreign_contract, inspect},
+    inspect::{
+        Import, Inspection, MemorySize, OtherVersion, Producer, TableSize, foreign_contract,
+        inspect,
+    },
     journal::{LogLine, LogSink},
     load::Fitting,
     needs::notes,

@@ -30,7 +30,7 @@ pub struct Template {
     pub about: &'static str,
 }
 
-/// All templates; the first is the default. Not every language has all.
+/// All templates, in every language; the first is the default.
 pub const ALL: [Template; 4] = [
     Template { name: "transform", about: "reads an event, changes it, puts out another" },
     Template { name: "router", about: "sends an event on to a subject by what is in it" },
@@ -65,18 +65,6 @@ pub enum NewError {
     /// There is something already.
     #[error("`{p}` is there already and no empty folder: choose another name, or another folder with --path", p = .0.display())]
     Exists(PathBuf),
-    /// The language has no such template.
-    #[error("there is no template `{template}` for {language}; it has {known}{others}")]
-    NoTemplate {
-        /// The template.
-        template: String,
-        /// The language.
-        language: Language,
-        /// Those that it has.
-        known: String,
-        /// The languages that have it, as the end of a sentence; empty: none.
-        others: String,
-    },
     /// A file could not be written.
     #[error("cannot {what} `{p}`: {error}{remedy}", p = path.display(), remedy = remedy(error))]
     File {
@@ -101,7 +89,6 @@ impl NewError {
         match self {
             NewError::Name { .. } => "project-name",
             NewError::Exists(_) => "project-exists",
-            NewError::NoTemplate { .. } => "project-template",
             NewError::File { .. } => "project-file",
             NewError::Stopped => "project-stopped",
             NewError::Bindings(error) => error.code(),
@@ -123,14 +110,6 @@ pub fn find(name: &str) -> Option<Template> {
     ALL.into_iter().find(|template| template.name == name)
 }
 
-/// The templates that a language has.
-pub fn of(language: Language) -> impl Iterator<Item = Template> {
-    let has = move |template: &Template| {
-        TEMPLATES.get_dir(format!("{}/{}", language.key(), template.name)).is_some()
-    };
-    ALL.into_iter().filter(has)
-}
-
 impl Project {
     /// Checks the name and makes the project: all of it, or nothing.
     ///
@@ -139,9 +118,6 @@ impl Project {
     /// file cannot be written, or if `stop` is cancelled before it is done.
     pub fn make(&self, stop: &CancellationToken) -> Result<(), NewError> {
         check_name(&self.name, self.language)?;
-        if !of(self.language).any(|template| template == self.template) {
-            return Err(no_template(self.template, self.language));
-        }
         let site = Site::prepare(&self.folder)?;
         self.write(site.path())?;
         if stop.is_cancelled() {
@@ -160,6 +136,24 @@ impl Project {
             Language::Python => "app.py",
             Language::C => "handler.c",
         }
+    }
+
+    /// A command that shows the handler at work, without a server, on the event of
+    /// the first test case. A webhook needs its endpoint for that.
+    pub fn sample(&self) -> String {
+        let is_c = self.language == Language::C;
+        let event = match self.template.name {
+            "router" if is_c => r#"{"subject":"readings.raw","payload-text":"cellar/boiler;21.5"}"#,
+            "router" => r#"{"subject":"orders.paid","payload":{"id":"A-1","country":"DE"}}"#,
+            "aggregate" if is_c => {
+                r#"{"subject":"readings.batch.boiler","payload-text":"20;22;27"}"#
+            }
+            "aggregate" => r#"{"subject":"readings.batch.boiler","payload":{"values":[20,22,27]}}"#,
+            "webhook" => r#"{"subject":"orders.created","payload":{"id":"A-1"}}"#,
+            _ if is_c => r#"{"subject":"readings.raw","payload-text":"boiler;21.5"}"#,
+            _ => r#"{"subject":"orders.created","payload":{"id":"A-1","quantity":3,"price":4.5}}"#,
+        };
+        format!("echo '{event}' | pelton pipe")
     }
 
     fn write(&self, folder: &Path) -> Result<(), NewError> {
@@ -206,6 +200,7 @@ impl Project {
     fn fill(&self, text: &str) -> String {
         let language = self.language.to_string();
         let component = format!("build/{}.wasm", self.name);
+        let sample = self.sample();
         let words = [
             ("{{name}}", self.name.as_str()),
             ("{{language}}", &language),
@@ -213,6 +208,7 @@ impl Project {
             ("{{handler}}", self.handler()),
             ("{{what}}", self.template.about),
             ("{{setup}}", setup(self.language)),
+            ("{{sample}}", &sample),
         ];
         words.iter().fold(text.to_owned(), |text, (mark, word)| text.replace(mark, word))
     }
@@ -229,21 +225,6 @@ fn write_wit(folder: &Path) -> Result<(), NewError> {
     packages.chain([contract]).try_for_each(|(name, text)| {
         put(&folder.join("wit/deps").join(name.unwrap_or_default()), text)
     })
-}
-
-fn no_template(template: Template, language: Language) -> NewError {
-    let known: Vec<_> = of(language).map(|template| template.name).collect();
-    let others = Language::ALL.iter().filter(|(_, other)| of(*other).any(|it| it == template));
-    let others: Vec<_> = others.map(|(_, other)| other.to_string()).collect();
-    NewError::NoTemplate {
-        template: template.name.to_owned(),
-        language,
-        known: known.join(", "),
-        others: match others.as_slice() {
-            [] => String::new(),
-            _ => format!("; those who have `{}`: {}", template.name, others.join(", ")),
-        },
-    }
 }
 
 /// What has to be there before the first build, for the README.

@@ -52,8 +52,23 @@ fn with_cache(mut command: Command) -> Command {
 
 /// Runs a verb to its end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Finished {
-    let output =
-        pelton().args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    let mut command = pelton();
+    command.args(arguments);
+    finish(command, folder)
+}
+
+/// Runs a line as it is typed, with this `pelton` first in the PATH.
+pub fn shell(folder: &Path, line: &str) -> Finished {
+    let mut command = with_cache(Command::new("bash"));
+    let ours = binary().parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([ours].into_iter().chain(std::env::split_paths(&path)));
+    command.args(["-c", line]).env("PATH", path.unwrap());
+    finish(command, folder)
+}
+
+fn finish(mut command: Command, folder: &Path) -> Finished {
+    let output = command.current_dir(folder).stdin(Stdio::null()).output().unwrap();
     Finished {
         status: output.status,
         stdout: String::from_utf8(output.stdout).unwrap(),

@@ -1,6 +1,6 @@
 //! A server, a project and a daemon for each test, gone when dropped.
 
-pub use daemon::{Daemon, Finished, on_terminal, pelton, run as verb};
+pub use daemon::{Daemon, Finished, on_terminal, pelton, run as verb, shell};
 pub use guests::{build, build_example, guest, language_path};
 pub use oracle::{Account, events};
 pub use project::{Project, plugin_table};

@@ -201,6 +201,7 @@ async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Va
         "/gone" => ("HTTP/1.1 410 Gone\r\nContent-Length: 9\r\n\r\nmoved out", End::IsWhole),
         "/nonsense" => ("SSH-2.0-OpenSSH\r\n\r\n", End::Waits),
         "/cut" => ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun", End::HangsUp),
+        "/latin" => return latin(stream).await,
         path => return echo(stream, path, request).await,
     };
     send(stream, begun).await?;
@@ -231,6 +232,13 @@ impl End {
     }
 }
 
+/// A refusal in German, which is no UTF-8, and ends in the midst of a line.
+async fn latin(stream: &mut (impl AsyncWrite + Unpin)) -> Option<()> {
+    let words = b"zu gro\xdf ".repeat(50);
+    let head = format!("HTTP/1.1 400 Bad\r\nContent-Length: {}\r\n\r\n", words.len());
+    send(stream, [head.into_bytes(), words].concat()).await
+}
+
 /// The request as JSON.
 async fn echo(stream: &mut (impl AsyncWrite + Unpin), path: &str, request: &Value) -> Option<()> {
     if path == "/slow" {
@@ -239,11 +247,11 @@ async fn echo(stream: &mut (impl AsyncWrite + Unpin), path: &str, request: &Valu
     }
     let body = request.to_string();
     let length = body.len();
-    send(stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await
+    send(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")).await
 }
 
-async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) -> Option<()> {
-    stream.write_all(text.as_bytes()).await.ok()?;
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) -> Option<()> {
+    stream.write_all(bytes.as_ref()).await.ok()?;
     stream.flush().await.ok()
 }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use clap::Args;
-use pelton::plugin::{self, Access, Inspection};
+use pelton::plugin::{self, Access, Inspection, OtherVersion};
 
 use super::{Exit, report};
 
@@ -48,8 +48,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 fn as_text(path: &Path, inspection: &Inspection) -> anyhow::Result<String> {
     let mut text = String::new();
     writeln!(text, "{}", path.display())?;
-    let contract = inspection.contract.as_deref().unwrap_or("none: it cannot be a plugin");
-    writeln!(text, "  contract  {contract}")?;
+    writeln!(text, "  contract  {}", contract(inspection))?;
     for other in &inspection.other_contracts {
         writeln!(text, "            {other}, too, which does not count: the first does")?;
     }
@@ -70,6 +69,16 @@ fn as_text(path: &Path, inspection: &Inspection) -> anyhow::Result<String> {
     section(&mut text, "imports", imports)?;
     writeln!(text, "\nin the manifest\n{}", grants(inspection))?;
     Ok(text)
+}
+
+fn contract(inspection: &Inspection) -> String {
+    if let Some(OtherVersion { found, served, remedy }) = &inspection.other_version {
+        return format!(
+            "none that this host speaks: it exports {found}, which would have to be {served};\n            \
+             {remedy}"
+        );
+    }
+    inspection.contract.clone().unwrap_or_else(|| "none: it cannot be a plugin".to_owned())
 }
 
 fn section<'a>(
@@ -102,6 +111,9 @@ fn says(access: Access) -> &'static str {
 
 fn grants(inspection: &Inspection) -> String {
     let any = |access| inspection.imports.iter().any(|import| import.access == access);
+    if inspection.other_version.is_some() {
+        return "  it cannot be used: it is built for another version of the contract".to_owned();
+    }
     if inspection.contract.is_none() {
         return "  it cannot be used: it exports no handler that is served".to_owned();
     }
@@ -143,6 +155,9 @@ fn as_json(inspection: &Inspection) -> serde_json::Value {
     serde_json::json!({
         "contract": inspection.contract,
         "other-contracts": inspection.other_contracts,
+        "other-version": inspection.other_version.as_ref().map(|other| serde_json::json!({
+            "found": other.found, "served": other.served,
+        })),
         "size": inspection.size,
         "digest": format!("sha256:{}", inspection.digest),
         "exports": inspection.exports,

@@ -107,23 +107,18 @@ fn next(project: &Project, missing: &[build::MissingTool]) -> String {
         text += &format!("\nstill missing: {missing}\n");
     }
     let gap = if is_elsewhere && missing.is_empty() { "" } else { "\n" };
-    text + gap + "  pelton build\n  pelton test\n"
+    let sample = project.sample();
+    text += &format!("{gap}  pelton build\n  pelton test\n  {sample}\n");
+    if template.name == "webhook" {
+        text += "\nThe last one needs something that listens at the endpoint: see `url` and `http` in pelton.toml.\n";
+    }
+    text
 }
 
 fn list() -> String {
-    let mut text = String::from("languages\n");
-    for (key, language) in Language::ALL {
-        let templates: Vec<_> = templates::of(language).map(|template| template.name).collect();
-        text += &format!("  {key:<12}{}\n", templates.join(", "));
-    }
-    text += "\ntemplates\n";
+    let mut text = format!("languages\n  {}\n\ntemplates\n", keys().join(", "));
     for template in templates::ALL {
-        if Language::ALL
-            .iter()
-            .any(|(_, language)| templates::of(*language).any(|it| it == template))
-        {
-            text += &format!("  {:<12}{}\n", template.name, template.about);
-        }
+        text += &format!("  {:<12}{}\n", template.name, template.about);
     }
     text
 }

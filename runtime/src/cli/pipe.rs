@@ -51,7 +51,8 @@ mod writing;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all events were handled, 1 it failed or was stopped, 2 the \
     arguments or the manifest are wrong, 3 some events were not handled: dead letters, bad lines, \
-    full queues, subjects that no plugin subscribes to.\n\n\
+    full queues, subjects that no plugin subscribes to. Who reads the outputs may leave (| head): \
+    that ends it, with 0.\n\n\
     Examples:\n  \
     echo '{\"subject\":\"orders.created\",\"payload\":{\"id\":\"A-1\"}}' | pelton pipe\n  \
     examples/orders/make-events.py --count 10 | pelton pipe examples/orders\n  \

@@ -125,7 +125,7 @@ pub enum LoadError {
         exports: Vec<String>,
     },
     /// A component for another version of a contract.
-    #[error("{p}: exports {found}, this host speaks {served}; rebuild it with the WIT of that version, or use a host that speaks the other", p = path.display())]
+    #[error("{p}: exports {found}, this host speaks {served}; {remedy}", p = path.display())]
     OtherVersion {
         /// The file.
         path: PathBuf,
@@ -133,6 +133,8 @@ pub enum LoadError {
         found: String,
         /// What is served in its place.
         served: &'static str,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A component whose contract has the right name but other types: drafts
     /// change without a new version.
@@ -372,9 +374,12 @@ fn invalid(path: &Path, error: &anyhow::Error, length: usize) -> LoadError {
 fn wrong_world(path: &Path, exports: Vec<String>) -> LoadError {
     let path = path.to_owned();
     match Contract::other_version(&exports) {
-        Some((contract, found)) => {
-            LoadError::OtherVersion { path, found: found.to_owned(), served: contract.handler() }
-        }
+        Some((contract, found)) => LoadError::OtherVersion {
+            path,
+            found: found.to_owned(),
+            served: contract.handler(),
+            remedy: contract.remedy(),
+        },
         None => LoadError::NoHandler { path, exports },
     }
 }

@@ -44,6 +44,18 @@ impl Contract {
         }
     }
 
+    /// What to do with a component of another version of it.
+    pub(super) const fn remedy(self) -> &'static str {
+        match self {
+            Contract::Events => {
+                "build it with the WIT of that version, which `pelton new` writes, or use a Pelton that speaks its own"
+            }
+            Contract::Wasmcloud | Contract::WasiMessaging => {
+                "build it with the WIT of that version, which it shares with other hosts"
+            }
+        }
+    }
+
     /// All that a component with these exports speaks: the first counts.
     pub(super) fn spoken(exports: &[String]) -> impl Iterator<Item = Contract> {
         let speaks = |it: &Contract| exports.iter().any(|name| name == it.handler());

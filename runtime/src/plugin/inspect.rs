@@ -17,6 +17,8 @@ pub struct Inspection {
     pub contract: Option<String>,
     /// Others that it speaks, too, and that do not count here.
     pub other_contracts: Vec<String>,
+    /// Why it speaks none, if that is a matter of versions.
+    pub other_version: Option<OtherVersion>,
     /// Everything it exports.
     pub exports: Vec<String>,
     /// Everything it imports, and how far that is served.
@@ -33,6 +35,17 @@ pub struct Inspection {
     pub tables: Vec<TableSize>,
     /// Languages and tools that made it, without duplicates.
     pub producers: Vec<Producer>,
+}
+
+/// A handler of another version of a contract than the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherVersion {
+    /// What it exports.
+    pub found: String,
+    /// What is served in its place.
+    pub served: &'static str,
+    /// What to do, for people.
+    pub remedy: &'static str,
 }
 
 /// One import of a component.
@@ -87,8 +100,15 @@ pub fn inspect(path: &Path) -> Result<Inspection, LoadError> {
     let exports = found.exports();
     let mut contracts = Contract::spoken(&exports).map(|it| it.name().to_owned());
     let (contract, other_contracts) = (contracts.next(), contracts.collect());
+    let other = Contract::other_version(&exports).filter(|_| contract.is_none());
+    let other_version = other.map(|(contract, found)| OtherVersion {
+        found: found.to_owned(),
+        served: contract.handler(),
+        remedy: contract.remedy(),
+    });
     let mut inspection = Inspection {
         contract,
+        other_version,
         other_contracts,
         imports: found
             .imports()

@@ -194,8 +194,12 @@ impl Inner {
         self.say(stream, said);
     }
 
+    /// Lines that only keep others apart say nothing, and would be records of nothing.
     fn say(&mut self, stream: Stream, text: &str) {
         let text = text.trim_end_matches(['\r', '\n']);
+        if text.trim().is_empty() {
+            return;
+        }
         match stream {
             Stream::Stdout => self.line(Level::INFO, text),
             Stream::Stderr => {

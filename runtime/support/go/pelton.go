@@ -15,6 +15,7 @@ package pelton
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	export "MODULE/pelton/internal/export_pelton_events_handler"
@@ -106,20 +107,20 @@ func (f failure) Error() string { return f.reason }
 
 // Retry may succeed later: the event comes again after the plugin's backoff.
 func Retry(format string, values ...any) error {
-	reason := fmt.Sprintf(format, values...)
+	reason := text(format, values)
 	return failure{reason, events.MakeFailureRetry(reason)}
 }
 
 // RetryAfter is the same, but not before this time has passed.
 func RetryAfter(wait time.Duration, format string, values ...any) error {
-	reason := fmt.Sprintf(format, values...)
+	reason := text(format, values)
 	after := types.Tuple2[uint64, string]{F0: uint64(max(wait, 0).Milliseconds()), F1: reason}
 	return failure{reason, events.MakeFailureRetryAfter(after)}
 }
 
 // Reject will never succeed: the event goes to the dead letters at once.
 func Reject(format string, values ...any) error {
-	reason := fmt.Sprintf(format, values...)
+	reason := text(format, values)
 	return failure{reason, events.MakeFailureReject(reason)}
 }
 
@@ -127,7 +128,12 @@ func toFailure(err error) events.Failure {
 	if known := (failure{}); errors.As(err, &known) {
 		return known.wit
 	}
-	return events.MakeFailureRetry(err.Error())
+	return events.MakeFailureRetry(text("%v", []any{err}))
+}
+
+// text is what the host takes, UTF-8: a string in Go may be anything.
+func text(format string, values []any) string {
+	return strings.ToValidUTF8(fmt.Sprintf(format, values...), "\uFFFD")
 }
 
 // Config returns a value of `[plugins.<name>.config]`, and whether it is set.
@@ -152,5 +158,5 @@ func Warn(format string, values ...any) { write(log.LevelWarn, format, values) }
 func Error(format string, values ...any) { write(log.LevelError, format, values) }
 
 func write(level log.Level, format string, values []any) {
-	log.Write(level, fmt.Sprintf(format, values...))
+	log.Write(level, text(format, values))
 }

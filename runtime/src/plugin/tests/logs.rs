@@ -1,11 +1,12 @@
 //! What guests say, as lines of the host's log.
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::Once,
 };
 
-use tracing::{Level, subscriber::DefaultGuard};
+use tracing::Level;
 
 use super::{Bench, event, guests};
 use crate::plugin::{
@@ -13,27 +14,36 @@ use crate::plugin::{
     journal::{excerpt, printable},
 };
 
+thread_local! {
+    /// What was logged on this thread, which is a test's own.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The log of the current thread.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+struct Captured;
 
 impl Captured {
-    fn begin() -> (Captured, DefaultGuard) {
-        let captured = Captured::default();
-        let writer = captured.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_max_level(Level::INFO)
-            .with_ansi(false)
-            .without_time()
-            .finish();
-        (captured, tracing::subscriber::set_default(subscriber))
+    /// One subscriber for all threads: with one for each, which comes and goes, a line
+    /// that is logged for the first time just then may be taken for unwanted.
+    fn begin() -> Captured {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(|| Captured)
+                .with_max_level(Level::INFO)
+                .with_ansi(false)
+                .without_time()
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).expect("the only one");
+        });
+        tracing::callsite::rebuild_interest_cache();
+        LOGGED.with_borrow_mut(Vec::clear);
+        Captured
     }
 
     /// What guests said, a line each.
     fn lines(&self) -> Vec<String> {
-        let bytes = self.0.lock().expect("no panic").clone();
-        let text = String::from_utf8(bytes).expect("text");
+        let text = LOGGED.with_borrow(|bytes| String::from_utf8(bytes.clone()).expect("text"));
         text.lines()
             .filter(|line| line.contains("pelton::guest"))
             .map(|line| line.trim().to_owned())
@@ -43,7 +53,7 @@ impl Captured {
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -56,7 +66,7 @@ impl Write for Captured {
 async fn a_line_carries_level_plugin_and_event() {
     let bench = Bench::new();
     let plugin = bench.plugin(&guests::logging(1)).await;
-    let (captured, _guard) = Captured::begin();
+    let captured = Captured::begin();
     plugin.handle(&event("x")).await.expect("an answer");
     let said = r#"INFO pelton::guest: he\u{1b}lo plugin="guest" event="event-1""#;
     assert_eq!(captured.lines(), [said]);
@@ -66,7 +76,7 @@ async fn a_line_carries_level_plugin_and_event() {
 async fn a_flood_is_cut_and_counted_once() {
     let bench = Bench::new();
     let plugin = bench.plugin(&guests::logging(100_000)).await;
-    let (captured, _guard) = Captured::begin();
+    let captured = Captured::begin();
     for _ in 0..2 {
         plugin.handle(&event("x")).await.expect("an answer");
     }
@@ -80,7 +90,7 @@ async fn bytes_are_limited_as_lines_are() {
     let mut bench = Bench::new();
     bench.spec.limits.log_bytes = 14;
     let plugin = bench.plugin(&guests::logging(4)).await;
-    let (captured, _guard) = Captured::begin();
+    let captured = Captured::begin();
     plugin.handle(&event("x")).await.expect("an answer");
     let lines = captured.lines();
     assert_eq!(lines.len(), 3, "{lines:?}");
@@ -91,10 +101,22 @@ async fn bytes_are_limited_as_lines_are() {
 async fn stdout_and_stderr_become_lines() {
     let bench = Bench::new();
     let plugin = bench.plugin(&guests::printing("")).await;
-    let (captured, _guard) = Captured::begin();
+    let captured = Captured::begin();
     plugin.handle(&event("one\ntwo")).await.expect("an answer");
     let fields = r#"plugin="guest" event="event-1""#;
     let said = ["INFO pelton::guest: out", "WARN pelton::guest: one", "WARN pelton::guest: two"];
+    assert_eq!(captured.lines(), said.map(|said| format!("{said} {fields}")));
+}
+
+#[tokio::test]
+async fn blank_lines_are_left_out_and_not_counted() {
+    let mut bench = Bench::new();
+    bench.spec.limits.log_lines = 3;
+    let plugin = bench.plugin(&guests::printing("")).await;
+    let captured = Captured::begin();
+    plugin.handle(&event("\n\n  one\n \t\r\n\r\n\ntwo\n\n")).await.expect("an answer");
+    let fields = r#"plugin="guest" event="event-1""#;
+    let said = ["INFO pelton::guest: out", "WARN pelton::guest:   one", "WARN pelton::guest: two"];
     assert_eq!(captured.lines(), said.map(|said| format!("{said} {fields}")));
 }
 

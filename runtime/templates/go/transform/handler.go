@@ -3,7 +3,7 @@ package main
 
 import (
 	"encoding/json"
-	"math"
+	"errors"
 
 	"{{name}}/pelton"
 )
@@ -13,28 +13,29 @@ func init() { pelton.Handle(handle) }
 func main() {}
 
 func handle(event pelton.Event) ([]pelton.Output, error) {
-	// All fields are kept, also those that this handler does not know.
-	var order map[string]any
-	if err := json.Unmarshal(event.Payload, &order); err != nil {
+	// All fields are kept as they came, also those that this handler does not know: in a
+	// map[string]any a large number would become another one.
+	var order map[string]json.RawMessage
+	var known struct{ Quantity, Price *float64 }
+	err := errors.Join(json.Unmarshal(event.Payload, &order), json.Unmarshal(event.Payload, &known))
+	if err != nil {
 		return nil, pelton.Reject("not an order: %v", err)
 	}
-	quantity, ok := order["quantity"].(float64)
-	if !ok {
+	if known.Quantity == nil {
 		return nil, pelton.Reject("not an order: no quantity")
 	}
-	if order["price"] == nil {
+	if known.Price == nil {
 		return nil, pelton.Retry("the order has no price yet")
 	}
-	price, ok := order["price"].(float64)
-	total := quantity * price
-	if !ok || math.IsInf(total, 0) {
-		return nil, pelton.Reject("not an order: no total")
+	order["total"], err = json.Marshal(*known.Quantity * *known.Price)
+	if err != nil {
+		return nil, pelton.Reject("not an order: %v", err)
 	}
-	order["total"] = total
-	order["currency"] = "EUR"
-	if currency, ok := pelton.Config("currency"); ok {
-		order["currency"] = currency
+	currency, ok := pelton.Config("currency")
+	if !ok {
+		currency = "EUR"
 	}
+	order["currency"], _ = json.Marshal(currency)
 	pelton.Info("priced %s", event.ID)
 	payload, err := json.Marshal(order)
 	return []pelton.Output{{Subject: "orders.priced", Headers: event.Headers, Payload: payload}}, err

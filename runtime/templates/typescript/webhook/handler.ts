@@ -4,6 +4,7 @@ import { get } from "pelton:events/config@0.1.0";
 import type { Event, Failure, Output } from "pelton:events/types@0.1.0";
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
+const lenient = new TextDecoder();
 const encoder = new TextEncoder();
 
 export const handler = {
@@ -16,7 +17,7 @@ export const handler = {
       const payload = encoder.encode(JSON.stringify(receipt));
       return [{ subject: "deliveries.done", headers: event.headers, payload }];
     }
-    throw failure(status, response.headers.get("retry-after"), await response.text());
+    throw failure(status, response.headers.get("retry-after"), await beginning(response));
   },
 } satisfies typeof import("pelton:events/handler@0.1.0");
 
@@ -50,10 +51,19 @@ async function post(url: URL, subject: string, body: string): Promise<Response> 
   }
 }
 
+/** What is no UTF-8, or breaks off, is no reason for another answer. */
+async function beginning(response: Response): Promise<string> {
+  try {
+    return lenient.decode(await response.arrayBuffer()).slice(0, 200);
+  } catch {
+    return "";
+  }
+}
+
 function failure(status: number, after: string | null, answer: string): Failure {
   const isLater = status === 408 || status === 425 || status === 429 || status >= 500;
-  if (!isLater) return { tag: "reject", val: `refused with ${status}: ${answer.slice(0, 200)}` };
-  const reason = `put off with ${status}: ${answer.slice(0, 200)}`;
+  if (!isLater) return { tag: "reject", val: `refused with ${status}: ${answer}` };
+  const reason = `put off with ${status}: ${answer}`;
   if (after === null || !/^\d{1,9}$/.test(after)) return { tag: "retry", val: reason };
   return { tag: "retry-after", val: [BigInt(after) * 1000n, reason] };
 }
