@@ -28,6 +28,7 @@ mod redact;
 mod requests;
 mod services;
 mod state;
+mod trim;
 mod wasi_messaging;
 mod wasmcloud;
 

@@ -18,6 +18,8 @@ use std::{
 
 use wasmtime::{CacheStore, Engine};
 
+use super::trim;
+
 /// The most bytes that are kept: five or six interpreters. Beyond it, all is
 /// forgotten, and fills again.
 const MOST: usize = 256 << 20;
@@ -48,6 +50,7 @@ impl Functions {
             if let Err(error) = engine.precompile_component(&component) {
                 tracing::debug!(error = format!("{error:#}"), "nothing learned");
             }
+            trim::give_back();
         };
         // Without it the next save takes longer, no more.
         if let Err(error) = thread::Builder::new().name("pelton-learn".to_owned()).spawn(learn) {

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, InstancePre};
 use super::{
     CallError, Determinism, Engine, Limits, LoadError, Outside, Plugin, Requests,
     compiling::Compilation, component::Examined, contract::Contract, engine::Shared,
-    grants::Grants, guest::GuestPre, imports, instance::Idle, journal::LogSink, state::State,
+    grants::Grants, guest::GuestPre, imports, instance::Idle, journal::LogSink, state::State, trim,
 };
 use crate::{
     event::Event,
@@ -162,25 +162,29 @@ impl Shared {
             }
             return Ok(component);
         }
-        found.validate(path)?;
         let before = self.functions.as_ref().map(|functions| functions.counts());
         self.compilations.tell(&Compilation {
             component: path,
             size: found.bytes.len() as u64,
             is_kept: self.cache.is_some(),
         });
-        let code =
-            self.wasm.precompile_component(&found.bytes).map_err(|error| refused(path, &error))?;
+        let code = self.wasm.precompile_component(&found.bytes).map_err(|error| {
+            // It validates too, but does not say where it found something.
+            found.validate(path).err().unwrap_or_else(|| refused(path, &error))
+        })?;
         let kept = self.cache.as_ref().and_then(|cache| cache.put(&found.digest, &code));
         if let (Some(functions), Some(before)) = (&self.functions, before) {
             let now = functions.counts();
             let (kept, compiled) = (now.0 - before.0, now.1 - before.1);
             tracing::debug!(kept, compiled, "functions of {}", path.display());
         }
-        match kept.and_then(|file| self.map(&file).ok()) {
+        let component = match kept.and_then(|file| self.map(&file).ok()) {
             Some(component) => Ok(component),
             None => self.deserialize(&code).map_err(|error| refused(path, &error)),
-        }
+        };
+        drop(code);
+        trim::give_back();
+        component
     }
 
     fn cached(&self, digest: &str) -> Option<Component> {
