@@ -155,12 +155,12 @@ async fn one_command_builds_runs_and_follows_saves() {
 
 #[tokio::test]
 async fn its_server_goes_with_it_however_it_ends() {
-    for signal in ["-HUP", "-KILL"] {
+    for (signal, code) in [("-HUP", Some(0)), ("-KILL", None)] {
         let port = port();
         let project = project(port);
         let mut dev = Dev::start(&project, &[]);
         dev.says("\"running\"", 1).await;
-        assert_eq!(dev.ends_by(signal).await, None, "{}", dev.said());
+        assert_eq!(dev.ends_by(signal).await, code, "{}", dev.said());
         eventually("nothing answers where its server was", async || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())
         })

@@ -17,6 +17,7 @@ use super::{
     reloads::Origin,
     report,
     run::{self, Beginning, Stop},
+    signals::Hangup,
     watch::Snapshot,
 };
 
@@ -89,6 +90,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 impl Dev {
     async fn work(self) -> anyhow::Result<Exit> {
+        // It comes when the terminal is closed: then nobody sees what runs here.
+        let (mut hangup, asked) = (Hangup::listen()?, self.stop.asked.clone());
+        tokio::spawn(async move {
+            hangup.next().await;
+            asked.cancel();
+        });
         let Some(manifest) = self.settings().await else { return Ok(Exit::Ok) };
         let mut server = self.server(&manifest).await?;
         if let Some(server) = &server {
@@ -166,7 +173,6 @@ impl Dev {
             watched: Some(snapshot),
             no_wait: false,
             update_consumers: true,
-            // It comes when the terminal is closed: then nobody sees what runs here.
             reload_on_hangup: false,
             witness: Some(Witness::new(|seen| {
                 // A reader that is gone is noticed elsewhere.

@@ -24,7 +24,7 @@ pub struct Origin {
 /// Everything that asks for a reload.
 pub struct Triggers {
     /// `None`: nobody sends it for that.
-    pub hangup: Option<signals::Reload>,
+    pub hangup: Option<signals::Hangup>,
     pub requests: mpsc::Receiver<oneshot::Sender<ReloadAnswer>>,
     pub watch: Option<Watch>,
 }

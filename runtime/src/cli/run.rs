@@ -68,7 +68,7 @@ pub struct Beginning {
     pub update_consumers: bool,
     /// Who is told of every run.
     pub witness: Option<Witness>,
-    /// Whether SIGHUP asks for a reload, and does not end the process.
+    /// Whether SIGHUP asks for a reload.
     pub reload_on_hangup: bool,
 }
 
@@ -165,7 +165,7 @@ pub async fn serve(beginning: Beginning, stop: Stop) -> anyhow::Result<Exit> {
     readiness.lacks("host", "starting");
     let (reloads, requests) = mpsc::channel(WAITING_RELOADS);
     let watch = watched.map(Watch::start);
-    let hangup = beginning.reload_on_hangup.then(signals::Reload::listen).transpose()?;
+    let hangup = beginning.reload_on_hangup.then(signals::Hangup::listen).transpose()?;
     let triggers = Triggers { hangup, requests, watch };
     let answering = CancellationToken::new();
     let admin = match &manifest.admin {

@@ -28,14 +28,14 @@ impl Stop {
     }
 }
 
-/// The signal that asks for a reload.
-pub struct Reload(Signal);
+/// The signal that asks a daemon for a reload, and comes when a terminal is closed.
+pub struct Hangup(Signal);
 
-impl Reload {
+impl Hangup {
     /// Begins to listen; from here on SIGHUP does not end the process, not even when
     /// it comes from a terminal that is gone.
-    pub fn listen() -> anyhow::Result<Reload> {
-        Ok(Reload(signal(SignalKind::hangup()).context("listen for SIGHUP")?))
+    pub fn listen() -> anyhow::Result<Hangup> {
+        Ok(Hangup(signal(SignalKind::hangup()).context("listen for SIGHUP")?))
     }
 
     /// Waits for the next one; several at once are one. Cancel-safe.

@@ -159,12 +159,14 @@ impl DeadLetters {
             payload: entry.payload.clone(),
             keep: keep.clone(),
         };
+        (0..=Letter::MAX_EFFORT).map(message).find(|message| self.takes(message, ADDED))
+    }
+
+    /// Whether the server takes it with so many bytes of headers more.
+    pub(super) fn takes(&self, message: &Message, added: usize) -> bool {
+        let headers = size_of_headers(message) + added;
         let limit = self.broker.max_payload();
-        let fits = |message: &Message| {
-            let headers = size_of_headers(message) + ADDED;
-            headers <= MAX_STORED_HEADERS && headers + message.payload.len() <= limit
-        };
-        (0..=Letter::MAX_EFFORT).map(message).find(fits)
+        headers <= MAX_STORED_HEADERS && headers + message.payload.len() <= limit
     }
 
     /// Publishes the event of `entry` to `subject`, and removes the letter.
@@ -242,7 +244,7 @@ fn refuse<T>(reason: String) -> Result<T, Refusal> {
 }
 
 /// What they take on the wire: `name: value`, and a line break.
-pub(super) fn size_of_headers(message: &Message) -> usize {
+fn size_of_headers(message: &Message) -> usize {
     let headers = message.headers.iter();
     headers.map(|header| header.name.len() + header.value.len() + 4).sum()
 }

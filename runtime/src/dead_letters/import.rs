@@ -8,12 +8,9 @@ use std::collections::HashSet;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    DeadLetters, Entry, Filter, Refusal,
-    ask::{ADDED, size_of_headers},
-};
+use super::{DeadLetters, Entry, Filter, Refusal, ask::ADDED};
 use crate::{
-    broker::{Keep, MAX_STORED_HEADERS, Message, Published, SetupError},
+    broker::{Keep, Message, Published, SetupError},
     event::letter::Letter,
     subject::plain,
 };
@@ -89,7 +86,7 @@ impl Import<'_> {
             keep: Keep::Stored { id: id.clone(), stream: Some(settings.stream.as_str().into()) },
         };
         let plain = message((letter.headers(), letter.event.payload.clone()));
-        match size_of_headers(&plain) + 2 * ADDED <= MAX_STORED_HEADERS {
+        match self.desk.takes(&plain, 2 * ADDED) {
             true => plain,
             false => message(letter.packed()),
         }

@@ -314,6 +314,10 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     }
 
     async fn note(&self, delivery: &Handed<B>, note: Note) {
+        if !delivery.is_ours() {
+            // Another replica counts by now.
+            return;
+        }
         if let Err(error) = delivery.note(note).await {
             let plugin = &*self.plan.plugin;
             tracing::warn!(plugin, %error, "not noted; the event's attempts may be miscounted");

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, DirBuilder, File, Metadata},
     hash::{Hash, Hasher},
-    io::{self, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -19,10 +19,7 @@ use sha2::{Digest as _, Sha256};
 const MOST_BYTES: u64 = 2 << 30;
 
 /// Ends each file: the digest of what stands before it.
-const TRAILER: u64 = 32;
-
-/// So many bytes are read at a time.
-const CHUNK: usize = 256 << 10;
+const TRAILER: usize = 32;
 
 /// A folder of compiled components.
 pub(super) struct Cache {
@@ -49,12 +46,11 @@ impl Cache {
         }
     }
 
-    /// The file with the compiled form of the component with this digest, if it is
-    /// here and sound. It is never written to again: another one takes its place.
-    pub(super) fn get(&self, digest: &str) -> Option<PathBuf> {
+    /// The compiled form of the component with this digest, if it is here and sound.
+    pub(super) fn get(&self, digest: &str) -> Option<Vec<u8>> {
         let path = self.path(digest);
-        match verify(&path) {
-            Ok(()) => Some(path),
+        match read(&path) {
+            Ok(code) => Some(code),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cached component not used: compiling it anew");
@@ -63,14 +59,12 @@ impl Cache {
         }
     }
 
-    /// Keeps the compiled form, in this file. What goes wrong is only logged.
-    pub(super) fn put(&self, digest: &str, code: &[u8]) -> Option<PathBuf> {
+    /// Keeps the compiled form. What goes wrong is only logged.
+    pub(super) fn put(&self, digest: &str, code: &[u8]) {
         let path = self.path(digest);
-        let written = self.write(&path, code).and_then(|()| self.prune());
-        if let Err(error) = &written {
+        if let Err(error) = self.write(&path, code).and_then(|()| self.prune()) {
             tracing::warn!(path = %path.display(), %error, "compiled component not kept");
         }
-        written.ok().map(|()| path)
     }
 
     fn path(&self, digest: &str) -> PathBuf {
@@ -102,10 +96,18 @@ impl Cache {
         for (_, size, path) in files {
             total += size;
             if total > MOST_BYTES {
-                fs::remove_file(path)?;
+                // Another host may have removed it.
+                fs::remove_file(path).or_else(unless_gone)?;
             }
         }
         Ok(())
+    }
+}
+
+fn unless_gone(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -132,25 +134,23 @@ fn prepare(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// That a file is ours, whole and unchanged.
-fn verify(path: &Path) -> io::Result<()> {
+/// The code of a file that is ours, whole and unchanged.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || !ours(&about) || about.mode() & 0o022 != 0 {
         return Err(io::Error::other("another user can write to it"));
     }
-    let mut digest = Sha256::new();
-    let code = about.len().saturating_sub(TRAILER);
-    io::copy(&mut BufReader::with_capacity(CHUNK, (&file).take(code)), &mut digest)?;
-    let mut trailer = Vec::new();
-    file.read_to_end(&mut trailer)?;
-    if digest.finalize().as_slice() != trailer {
+    let mut code = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
+    file.read_to_end(&mut code)?;
+    let trailer = code.split_off(code.len().saturating_sub(TRAILER));
+    if Sha256::digest(&code).as_slice() != trailer {
         return Err(io::Error::other("it is damaged"));
     }
     // Says that it is in use; without that it is only removed earlier.
     file.set_modified(SystemTime::now())
         .unwrap_or_else(|error| tracing::debug!(%error, "not touched"));
-    Ok(())
+    Ok(code)
 }
 
 fn ours(about: &Metadata) -> bool {

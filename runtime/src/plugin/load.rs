@@ -1,7 +1,7 @@
 //! From a line in the manifest to a plugin that can be called: read, compile or
 //! fetch from the cache, link, start once.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use wasmtime::component::{Component, InstancePre};
@@ -172,25 +172,23 @@ impl Shared {
             // It validates too, but does not say where it found something.
             found.validate(path).err().unwrap_or_else(|| refused(path, &error))
         })?;
-        let kept = self.cache.as_ref().and_then(|cache| cache.put(&found.digest, &code));
+        if let Some(cache) = &self.cache {
+            cache.put(&found.digest, &code);
+        }
         if let (Some(functions), Some(before)) = (&self.functions, before) {
             let now = functions.counts();
             let (kept, compiled) = (now.0 - before.0, now.1 - before.1);
             tracing::debug!(kept, compiled, "functions of {}", path.display());
         }
-        let component = match kept.and_then(|file| self.map(&file).ok()) {
-            Some(component) => Ok(component),
-            None => self.deserialize(&code).map_err(|error| refused(path, &error)),
-        };
+        let component = self.deserialize(&code).map_err(|error| refused(path, &error));
         drop(code);
         trim::give_back();
         component
     }
 
     fn cached(&self, digest: &str) -> Option<Component> {
-        let file = self.cache.as_ref()?.get(digest)?;
-        let read = || self.deserialize(&fs::read(&file)?);
-        match self.map(&file).or_else(|_| read()) {
+        let code = self.cache.as_ref()?.get(digest)?;
+        match self.deserialize(&code) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(
@@ -201,15 +199,6 @@ impl Shared {
                 None
             }
         }
-    }
-
-    /// As [`Shared::deserialize`], with the file as the memory: half of it is never
-    /// touched, and the system can take back the rest. A file system may refuse to
-    /// have code in it run.
-    #[expect(unsafe_code, reason = "compiled components can only be loaded this way")]
-    fn map(&self, file: &Path) -> wasmtime::Result<Component> {
-        // SAFETY: as below; what `Cache` gives is not written to any more.
-        unsafe { Component::deserialize_file(&self.wasm, file) }
     }
 
     #[expect(unsafe_code, reason = "compiled components can only be loaded this way")]

@@ -12,7 +12,6 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use pelton::manifest;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpStream,
@@ -46,7 +45,7 @@ const REMEDY: &str = "install nats-server 2.10 or newer (https://github.com/nats
 pub struct Server {
     child: Child,
     /// While this is open, the server lives.
-    _lifeline: Option<ChildStdin>,
+    lifeline: Option<ChildStdin>,
     /// Where it is reached.
     pub address: String,
     /// What it says.
@@ -158,10 +157,10 @@ impl Server {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+            .with_context(|| format!("start {} by sh", program.display()))?;
         // `wait` would close what it finds in the child.
         let lifeline = child.stdin.take();
-        let mut server = Server { child, _lifeline: lifeline, address: place.to_string(), log };
+        let mut server = Server { child, lifeline, address: place.to_string(), log };
         server.greets(place).await?;
         Ok(server)
     }
@@ -196,15 +195,11 @@ impl Server {
 
     /// Stops it in order, so that its store is whole.
     pub async fn stop(mut self) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended just now.
-            kill_process(pid, Signal::TERM).ok();
-            if timeout(STOP, self.child.wait()).await.is_ok() {
-                return;
-            }
+        // The watcher asks it to end; it is still ours then, and its number no other's.
+        drop(self.lifeline.take());
+        if timeout(STOP, self.child.wait()).await.is_err() {
+            self.child.kill().await.ok();
         }
-        self.child.kill().await.ok();
     }
 }
 

@@ -3,7 +3,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 
 	"{{name}}/pelton"
 )
@@ -16,18 +15,24 @@ func handle(event pelton.Event) ([]pelton.Output, error) {
 	// All fields are kept as they came, also those that this handler does not know: in a
 	// map[string]any a large number would become another one.
 	var order map[string]json.RawMessage
-	var known struct{ Quantity, Price *float64 }
-	err := errors.Join(json.Unmarshal(event.Payload, &order), json.Unmarshal(event.Payload, &known))
-	if err != nil {
+	if err := json.Unmarshal(event.Payload, &order); err != nil {
 		return nil, pelton.Reject("not an order: %v", err)
 	}
-	if known.Quantity == nil {
+	quantity, err := number(order["quantity"])
+	if err != nil {
+		return nil, pelton.Reject("not an order: quantity: %v", err)
+	}
+	price, err := number(order["price"])
+	if err != nil {
+		return nil, pelton.Reject("not an order: price: %v", err)
+	}
+	if quantity == nil {
 		return nil, pelton.Reject("not an order: no quantity")
 	}
-	if known.Price == nil {
+	if price == nil {
 		return nil, pelton.Retry("the order has no price yet")
 	}
-	order["total"], err = json.Marshal(*known.Quantity * *known.Price)
+	order["total"], err = json.Marshal(*quantity * *price)
 	if err != nil {
 		return nil, pelton.Reject("not an order: %v", err)
 	}
@@ -39,4 +44,12 @@ func handle(event pelton.Event) ([]pelton.Output, error) {
 	pelton.Info("priced %s", event.ID)
 	payload, err := json.Marshal(order)
 	return []pelton.Output{{Subject: "orders.priced", Headers: event.Headers, Payload: payload}}, err
+}
+
+// number reads a number; nil: it is missing.
+func number(text json.RawMessage) (number *float64, err error) {
+	if text != nil {
+		err = json.Unmarshal(text, &number)
+	}
+	return number, err
 }
