@@ -247,6 +247,9 @@ async fn what_is_no_export_is_told_of_and_left_out() {
         line[name] = value.into();
         line.to_string()
     };
+    let mut split = good[0].clone();
+    split["event_id"] = "of a third event".into();
+    split["headers"] = serde_json::json!([["Colour", "blue\r\nPelton-Dlq-Host: x"]]);
     let lines = [
         "nonsense".to_owned(),
         "{}".to_owned(),
@@ -255,6 +258,7 @@ async fn what_is_no_export_is_told_of_and_left_out() {
         with("host", "another"),
         with("plugin", "a.b"),
         with("event_id", "of another event"),
+        split.to_string(),
     ];
     std::fs::write(&file, lines.join("\n")).unwrap();
 
@@ -268,12 +272,13 @@ async fn what_is_no_export_is_told_of_and_left_out() {
         (4, "yesterday"),
         (5, "another"),
         (6, "plugin"),
+        (8, "no event can have"),
     ] {
         let line = imported.stderr.lines().find(|line| line.contains(&format!(".jsonl:{n}: ")));
         assert!(line.is_some_and(|line| line.contains(word)), "{n} {word}: {}", imported.stderr);
     }
     assert!(
-        imported.stderr.ends_with("1 dead letter imported, 6 left out\n"),
+        imported.stderr.ends_with("1 dead letter imported, 7 left out\n"),
         "{}",
         imported.stderr
     );
@@ -702,6 +707,23 @@ async fn headers_that_leave_no_room_for_facts_are_kept_and_come_back_as_they_wer
     assert!(replayed.stderr.contains("headers could not be read"), "{replayed:?}");
     assert!(replayed.stderr.contains("1 dead letter replayed, all done"), "{replayed:?}");
     assert_eq!(list(project, server, &[])[0]["number"].to_string(), bad);
+}
+
+/// With its headers among the letter's it would be more than a server takes.
+#[tokio::test]
+async fn a_letter_of_nearly_max_payload_comes_back() {
+    let server = Server::start().await;
+    let project = Project::with_guest("reject", RETRY);
+    let unreadable = [b"NATS/1.0\r\nBad name: ".as_slice(), &[0xff; 15_000], b"\r\n\r\n"].concat();
+    let _daemon = project.run(&server).await;
+    server.publish_raw("in.bad", &unreadable, &"x".repeat(1024 * 1024 - 30_000)).await;
+    dead_letters(&server, 1).await;
+    let file = project.path().join("all").to_string_lossy().into_owned();
+    done(&project, &server, &["export", "--output", &file]);
+    done(&project, &server, &["drop", "--all", "--yes"]);
+    let back = done(&project, &server, &["import", &file]);
+    assert_eq!(back.stderr, "1 dead letter imported\n");
+    assert_eq!(list(&project, &server, &[])[0]["size"], 1024 * 1024 - 30_000);
 }
 
 #[tokio::test]

@@ -169,6 +169,7 @@ async fn in_c_nothing_is_left_of_an_event() {
     let line = "pelton pipe --no-backoff pelton.toml events.jsonl >outputs.jsonl";
     let piping = move || shell(project.path(), line);
     let piped = tokio::task::spawn_blocking(piping).await.unwrap();
+    assert_eq!(piped.status.code(), Some(3), "there are dead letters: {}", piped.stderr);
     for told in [
         "  done: 1200 runs, 1200 outputs\n",
         "  latin: 1200 runs (1200 failed), 0 outputs, 1200 dead letters (reject 1200)\n",

@@ -24,6 +24,11 @@ pub use queue::Capacity;
 /// line included. Source: nats-server, `JSStreamHeaderExceedsMaximumErr`, 10097.
 pub const MAX_STORED_HEADERS: usize = 65_535;
 
+/// What headers take on the wire, in bytes: `name: value`, and a line break.
+pub fn size_of_headers(headers: &[Header]) -> usize {
+    headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum()
+}
+
 /// A connection to a broker. Cheap to clone.
 pub trait Broker: Clone + Send + Sync + 'static {
     /// One plugin's deliveries.

@@ -13,7 +13,9 @@ use tokio::time::sleep;
 
 use super::{DeadLetters, Entry};
 use crate::{
-    broker::{Keep, MAX_STORED_HEADERS, Message, PublishError, Published, SetupError},
+    broker::{
+        Keep, MAX_STORED_HEADERS, Message, PublishError, Published, SetupError, size_of_headers,
+    },
     event::{
         Header,
         letter::{Letter, Wish},
@@ -164,7 +166,7 @@ impl DeadLetters {
 
     /// Whether the server takes it with so many bytes of headers more.
     pub(super) fn takes(&self, message: &Message, added: usize) -> bool {
-        let headers = size_of_headers(message) + added;
+        let headers = size_of_headers(&message.headers) + added;
         let limit = self.broker.max_payload();
         headers <= MAX_STORED_HEADERS && headers + message.payload.len() <= limit
     }
@@ -241,10 +243,4 @@ impl DeadLetters {
 
 fn refuse<T>(reason: String) -> Result<T, Refusal> {
     Err(Refusal(reason))
-}
-
-/// What they take on the wire: `name: value`, and a line break.
-fn size_of_headers(message: &Message) -> usize {
-    let headers = message.headers.iter();
-    headers.map(|header| header.name.len() + header.value.len() + 4).sum()
 }

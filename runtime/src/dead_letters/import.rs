@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{DeadLetters, Entry, Filter, Refusal, ask::ADDED};
 use crate::{
     broker::{Keep, Message, Published, SetupError},
-    event::letter::Letter,
+    event::{Header, letter::Letter},
     subject::plain,
 };
 
@@ -102,6 +102,13 @@ impl Import<'_> {
         let is_token = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>');
         if letter.plugin.is_empty() || !letter.plugin.chars().all(is_token) {
             return Err(Refusal("no plugin can have the name that it says".to_owned()));
+        }
+        // In a packed letter they would be more headers than one.
+        let is_split = |header: &Header| {
+            header.name.contains(['\r', '\n', ':']) || header.value.contains(['\r', '\n'])
+        };
+        if letter.event.headers.iter().any(is_split) {
+            return Err(Refusal("it has a header that no event can have".to_owned()));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    broker::{Keep, MAX_STORED_HEADERS, Message},
+    broker::{Keep, MAX_STORED_HEADERS, Message, size_of_headers},
     event::{Event, Header, Output, RunId},
     subject::{self, Pattern},
 };
@@ -262,11 +262,6 @@ fn size(message: &Message) -> usize {
 
 pub(super) fn size_of(headers: &[Header], payload: &[u8]) -> usize {
     size_of_headers(headers) + payload.len() + OUR_HEADERS
-}
-
-/// What they take on the wire: `name: value`, and a line break.
-fn size_of_headers(headers: &[Header]) -> usize {
-    headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum()
 }
 
 /// A character of a header's name: a `token` of RFC 9110 §5.6.2.

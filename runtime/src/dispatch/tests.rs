@@ -121,9 +121,9 @@ impl World {
     }
 
     /// One that keeps the order of the events of a subject.
-    async fn ordered(broker: model::Broker, script: Script) -> World {
+    async fn ordered(broker: model::Broker, script: Script, on_failure: OnFailure) -> World {
         let metrics = Metrics::new();
-        let order = Some((OrderBy::Token(2), OnFailure::DeadLetter));
+        let order = Some((OrderBy::Token(2), on_failure));
         let dispatcher = Dispatcher::new(
             broker.clone(),
             script.clone(),
@@ -248,19 +248,7 @@ async fn keys_that_are_blocked_do_not_keep_others_from_being_asked_for() {
         let payload = if key < BLOCKED { "fail 999999" } else { "sleep 9" };
         publish_keyed(&broker, key, payload).await;
     }
-    let (script, metrics) = (Script::default(), Metrics::new());
-    let order = Some((OrderBy::Token(2), OnFailure::Block));
-    let dispatcher = Dispatcher::new(
-        broker.clone(),
-        script.clone(),
-        Plan { order, ..plan(1) },
-        Admission::new(1024, 1 << 30),
-        metrics.plugin("p"),
-    );
-    let live = broker.subscribe(Subscription { exclusive: true, ..subscription(4_096) });
-    let sources = Sources { live: live.await.unwrap(), replays: None };
-    let stop = CancellationToken::new();
-    let host = tokio::spawn(dispatcher.run(sources, stop.clone()));
+    let world = World::ordered(broker.clone(), Script::default(), OnFailure::Block).await;
 
     let all = async {
         while broker.stored("OUT").len() < 2 * OTHERS {
@@ -269,8 +257,7 @@ async fn keys_that_are_blocked_do_not_keep_others_from_being_asked_for() {
     };
     let outcome = timeout(Duration::from_secs(7_200), all).await;
     assert!(outcome.is_ok(), "only {} of {} outputs", broker.stored("OUT").len(), 2 * OTHERS);
-    stop.cancel();
-    assert_eq!(host.await.unwrap(), Drained::Settled);
+    assert_eq!(world.end().await, Drained::Settled);
 }
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -423,12 +410,16 @@ async fn an_event_that_blocks_its_key_is_not_taken_for_one_that_ends_the_process
 async fn a_crash_does_not_take_back_the_attempts_at_an_ordered_event() {
     let (broker, script) = (filled(&texts(&["fail 99"])).await, Script::default());
     let runs = || script.runs.load(Ordering::Relaxed);
-    let first = World::ordered(broker.clone(), script.clone()).await;
-    while runs() < 3 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    let ordered = || World::ordered(broker.clone(), script.clone(), OnFailure::DeadLetter);
+    let first = ordered().await;
+    let thrice = async {
+        while runs() < 3 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(3600), thrice).await.unwrap();
     first.host.abort();
-    let _second = World::ordered(broker.clone(), script.clone()).await;
+    let _second = ordered().await;
     let buried = async {
         while broker.stored("DEAD").is_empty() {
             sleep(Duration::from_secs(1)).await;

@@ -46,7 +46,8 @@ pub(super) fn answer(path: &Path, nonce: &[u8]) -> Result<Auth, AuthError> {
     answer.map_err(|problem| AuthError::new(format!("credentials file `{path}`: {problem}")))
 }
 
-/// What stands alone between two lines of dashes.
+/// What stands alone between two lines of dashes, and may be a token or a seed:
+/// comments may stand there, too.
 fn parts(text: &str) -> Vec<&str> {
     let is_mark = |line: &str| line.starts_with("---");
     let lines: Vec<_> = text.lines().map(str::trim).collect();
@@ -54,7 +55,11 @@ fn parts(text: &str) -> Vec<&str> {
         [before, part, after] if is_mark(before) && is_mark(after) => Some(*part),
         _ => None,
     });
-    windows.filter(|part| !part.is_empty() && !is_mark(part)).collect()
+    let is_part = |part: &&str| {
+        let mut characters = part.chars();
+        characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '='))
+    };
+    windows.filter(|part| !part.is_empty() && !is_mark(part)).filter(is_part).collect()
 }
 
 #[cfg(test)]
@@ -68,6 +73,8 @@ mod tests {
                     ------END USER NKEY SEED------\n\n****\n";
         assert_eq!(parts(text), ["e30.e30.x-_", "SUABC"]);
         assert_eq!(parts(&text.replace('\n', "\r\n")), ["e30.e30.x-_", "SUABC"]);
+        let commented = text.replace("\n\n*", "\n# keep this one secret\n---\n\n*");
+        assert_eq!(parts(&commented), ["e30.e30.x-_", "SUABC"]);
         assert_eq!(parts("-----BEGIN\n-----END\n-----BEGIN\n\n-----END"), [""; 0]);
     }
 }
