@@ -1,7 +1,8 @@
 //! What the handlers of `pelton new` make of numbers: only what is one counts, and
-//! what they put out is JSON. How a new project is built is in `new.rs`.
+//! what they put out is JSON; and what of them is compiled again after a save. How a
+//! new project is built is in `new.rs`.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use crate::{
     harness::{shell, verb},
@@ -141,11 +142,31 @@ pub fn try_sample(project: &Path) {
     assert!(matches!(*outputs, [output] if output.starts_with('{')), "{line}: {}", tried.stdout);
 }
 
+/// Tests what a save makes of a project: a component that the cache does not have,
+/// with an interpreter that it has.
+fn try_saved(project: &Path) {
+    let saved = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp").arg("-R").arg(project.join(".")).arg(saved.path()).status();
+    assert!(copied.unwrap().success());
+    let component = project.file_name().unwrap().to_str().unwrap();
+    let component = saved.path().join(format!("build/{component}.wasm"));
+    let mut bytes = fs::read(&component).unwrap();
+    // A custom section without meaning, that no other run has.
+    let drawn = saved.path().file_name().unwrap().as_encoded_bytes();
+    bytes.extend([0, u8::try_from(drawn.len() + 1).unwrap(), 0]);
+    bytes.extend(drawn);
+    fs::write(component, bytes).unwrap();
+    let tested = verb(saved.path(), &["test"]);
+    assert!(tested.status.success(), "{}{}", tested.stdout, tested.stderr);
+    assert!(!tested.stderr.contains("compiling"), "{}", tested.stderr);
+}
+
 fn judge_new(language: &str) {
     for template in ["transform", "aggregate"] {
         let project = new::kept_project(&format!("{language}-{template}"), language, template);
         judge(&project, language, template);
         try_sample(&project);
+        try_saved(&project);
     }
 }
 

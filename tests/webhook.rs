@@ -7,9 +7,11 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
 use crate::{
     delivery::dead_letters,
-    harness::{Project, Server, Web, eventually, shell, verb},
+    harness::{Project, Server, Stored, Web, eventually, shell, verb},
     new, templates,
 };
 
@@ -29,6 +31,10 @@ fn plugins(web: &Web, stranger: &Web) -> Vec<Plugin> {
         ("moved", at("/redirect"), "reject", "refused with 302"),
         ("away", "http://127.0.0.1:9".to_owned(), "retry", "no answer from http://127.0.0.1:9"),
         ("strange", format!("http://{}/", stranger.authority()), "retry", "no answer from http"),
+        ("capital", format!("HTTP://{}/gone#part", web.authority()), "reject", "refused with 410"),
+        ("rootless", format!("http://{}?c=d", web.authority()), "", ""),
+        ("user", "http://user@127.0.0.1:9/".to_owned(), "reject", "`config.url` is \"http://user@"),
+        ("spaced", "http://exa mple/".to_owned(), "reject", "`config.url` is \"http://exa mple"),
     ]
 }
 
@@ -51,11 +57,77 @@ fn manifest(component: &Path, web: &Web, plugins: &[Plugin]) -> String {
     text
 }
 
+/// What can never be asked.
+const BAD_URLS: [&str; 11] = [
+    "",
+    "nowhere",
+    "ftp://127.0.0.1/x",
+    "http://",
+    "http://:80/",
+    "http://?x",
+    "http://user:word@127.0.0.1/x",
+    "http://127.0.0.1:99999/",
+    "http://127.0.0.1:port/",
+    "https://exa mple/",
+    "http://[::1",
+];
+
+/// What is asked, if nobody answers: a scheme may be in capitals.
+const GOOD_URLS: [&str; 3] = ["HTTP://127.0.0.1:9/x", "Https://127.0.0.1:9/x", "hTTp://[::1]:9?x"];
+
+/// What is no UTF-8, and so no JSON: a character that is longer than it need be (of
+/// two, three and four bytes), half of a pair, one beyond the last, one that breaks off
+/// within the text and at its end, a byte that begins none; in a name; and what only
+/// some readers take.
+const BAD_JSON: [&[u8]; 12] = [
+    b"\"\xc0\xaf\"",
+    b"\"\xe0\x9f\xbf\"",
+    b"\"\xf0\x8f\xbf\xbf\"",
+    b"\"\xed\xa0\x80\"",
+    b"\"\xed\xbf\xbf\"",
+    b"\"\xf4\x90\x80\x80\"",
+    b"\"\xe2\x82\"",
+    b"\"\xf0\x9f\x98",
+    b"\"\x80\"",
+    b"[\"\xff\"]",
+    b"{\"\xc3\x28\":1}",
+    b"NaN",
+];
+
+/// The first and the last characters of each length, and those beside the pairs.
+const GOOD_JSON: &str =
+    "{\"\u{7f}\u{80}\u{7ff}\":[\"\u{800}\u{d7ff}\u{e000}\u{ffff}\",\"\u{10000}\u{10ffff}\"]}";
+
+/// Test cases for what comes to nothing before anything is sent, or answered.
+fn trials() -> String {
+    let order = BASE64_STANDARD.encode(r#"{"id":"A-1"}"#);
+    let bad_url = "{ kind = 'reject', matches = ': `config.url` is .* such as https://' }";
+    let no_answer = "{ kind = 'retry', matches = ': no answer from' }";
+    let bad_json = "{ kind = 'reject', matches = ': not JSON' }";
+    let good_json = [(GOOD_JSON.as_bytes(), no_answer)];
+    let urls = BAD_URLS.map(|url| (url, bad_url)).into_iter();
+    let urls = urls.chain(GOOD_URLS.map(|url| (url, no_answer)));
+    let urls = urls.map(|(url, failure)| (format!("at `{url}`"), url, order.clone(), failure));
+    let payloads = BAD_JSON.map(|payload| (payload, bad_json)).into_iter().chain(good_json);
+    let payloads = payloads.map(|(payload, failure)| {
+        (payload.escape_ascii().to_string(), GOOD_URLS[0], BASE64_STANDARD.encode(payload), failure)
+    });
+    urls.chain(payloads).fold(String::new(), |mut text, (name, url, payload, failure)| {
+        writeln!(
+            text,
+            "[[case]]\nname = {name:?}\nconfig = {{ url = {url:?} }}\n\
+             event = {{ subject = 'orders.created', base64 = '{payload}' }}\nfailure = {failure}"
+        )
+        .unwrap();
+        text
+    })
+}
+
 /// The component of a new project, whose own test cases pass. What `pelton new` ends
 /// with works, once something listens at the endpoint.
-fn component(language: &str, web: &Web) -> PathBuf {
-    let name = format!("hook-{language}");
-    let kept = new::kept_project(&name, language, "webhook");
+fn component(name: &str, language: &str, web: &Web) -> PathBuf {
+    let kept = new::kept_project(name, language, "webhook");
+    std::fs::write(kept.join("trials.test.toml"), trials()).unwrap();
     let tested = verb(&kept, &["test"]);
     assert_eq!(tested.status.code(), Some(0), "{}\n{}", tested.stdout, tested.stderr);
     let component = kept.join("build").join(name).with_extension("wasm");
@@ -73,7 +145,8 @@ fn component(language: &str, web: &Web) -> PathBuf {
 async fn answers_decide(language: &'static str) {
     let (web, stranger) = (Arc::new(Web::start().await), Web::start().await);
     let at = Arc::clone(&web);
-    let making = tokio::task::spawn_blocking(move || component(language, &at));
+    let name = format!("hook-{language}");
+    let making = tokio::task::spawn_blocking(move || component(&name, language, &at));
     let component = making.await.unwrap();
     let plugins = plugins(&web, &stranger);
     let project = Project::new(&manifest(&component, &web, &plugins));
@@ -85,18 +158,24 @@ async fn answers_decide(language: &'static str) {
     let order = format!(r#"{{"id":"Zoë-1","note":"{}"}}"#, "x".repeat(10_000));
     server.publish("orders.created", order.clone()).await;
 
-    assert_delivered(&server, &web, order.len()).await;
+    let receipts = eventually("two receipts", async || {
+        let receipts = server.stored("DELIVERIES").await;
+        (receipts.len() == 2).then_some(receipts)
+    })
+    .await;
+    assert_delivered(&receipts, &web, order.len());
     assert_buried(&server, &plugins).await;
     daemon.says(r#"put off with 429: slow down","delay":"40s""#).await;
-    assert_eq!(server.stored("DELIVERIES").await.len(), 1);
+    assert!(web.requests().iter().any(|it| it["path"] == "/?c=d"));
     assert_eq!(stranger.connections(), 0);
 }
 
-/// What the endpoint was sent, and the receipt.
-async fn assert_delivered(server: &Server, web: &Web, length: usize) {
-    let done = eventually("a receipt", async || server.stored("DELIVERIES").await.pop()).await;
-    let receipt: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+/// What the endpoint was sent, and the receipts, which are of one event.
+fn assert_delivered(receipts: &[Stored], web: &Web, length: usize) {
+    let read = |it: &Stored| serde_json::from_str::<serde_json::Value>(&it.text()).unwrap();
+    let receipt = read(&receipts[0]);
     assert_eq!((&receipt["subject"], &receipt["status"]), (&"orders.created".into(), &200.into()));
+    assert_eq!(read(&receipts[1]), receipt);
     let requests = web.requests();
     let sent = requests.iter().find(|it| it["path"] == "/echo?a=b").unwrap();
     assert_eq!((&sent["method"], &sent["length"]), (&"POST".into(), &length.into()));
@@ -157,10 +236,11 @@ async fn in_c_nothing_is_left_of_an_event() {
     const EVENTS: usize = 1_200;
     let web = Arc::new(Web::start().await);
     let at = Arc::clone(&web);
-    let component = tokio::task::spawn_blocking(move || component("c", &at)).await.unwrap();
+    let component =
+        tokio::task::spawn_blocking(move || component("left-c", "c", &at)).await.unwrap();
     let more = "concurrency = 1\nmemory = \"2MiB\"\nisolation = { reuse = 100000 }\n";
     let mut plugins = plugins(&web, &web);
-    plugins.retain(|(name, ..)| ["done", "latin", "away"].contains(name));
+    plugins.retain(|(name, ..)| ["done", "latin", "away", "user", "spaced"].contains(name));
     let manifest = manifest(&component, &web, &plugins);
     let project = Project::new(&manifest.replace("timeout =", &format!("{more}timeout =")));
     let event =
@@ -174,6 +254,8 @@ async fn in_c_nothing_is_left_of_an_event() {
         "  done: 1200 runs, 1200 outputs\n",
         "  latin: 1200 runs (1200 failed), 0 outputs, 1200 dead letters (reject 1200)\n",
         "  away: 1200 runs (1200 failed), 0 outputs, 1200 dead letters (retry 1200)\n",
+        "  user: 1200 runs (1200 failed), 0 outputs, 1200 dead letters (reject 1200)\n",
+        "  spaced: 1200 runs (1200 failed), 0 outputs, 1200 dead letters (reject 1200)\n",
     ] {
         assert!(piped.stderr.contains(told), "no {told} in {}", piped.stderr);
     }

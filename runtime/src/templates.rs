@@ -138,6 +138,20 @@ impl Project {
         }
     }
 
+    /// The rows for the sources of a webhook beside its handler, for the README.
+    fn beside_handler(&self) -> &'static str {
+        match self.language {
+            Language::Rust => "\n| `src/endpoint.rs` | one request, by `wasi:http` |",
+            Language::Python => "\n| `endpoint.py` | one request, by `wasi:http` |",
+            Language::C => {
+                "\n| `http.c`, `http.h` | one request, by `wasi:http` |\n\
+                 | `json.c`, `json.h` | what is JSON, and texts as JSON |\n\
+                 | `utf8.c`, `utf8.h` | what is UTF-8, for both |"
+            }
+            Language::Go | Language::JavaScript | Language::TypeScript => "",
+        }
+    }
+
     /// A command that shows the handler at work, without a server, on the event of
     /// the first test case. A webhook needs its endpoint for that.
     pub fn sample(&self) -> String {
@@ -206,6 +220,7 @@ impl Project {
             ("{{language}}", &language),
             ("{{component}}", &component),
             ("{{handler}}", self.handler()),
+            ("{{beside}}", self.beside_handler()),
             ("{{what}}", self.template.about),
             ("{{setup}}", setup(self.language)),
             ("{{sample}}", &sample),
@@ -350,10 +365,12 @@ const RUST: [&str; 59] = [
     "yield",
 ];
 
-/// Keywords, and the first parts of the names of the standard library's packages.
-const GO: [&str; 73] = [
+/// Keywords, the first parts of the names of the standard library's packages,
+/// and the words that `go` takes for sets of packages.
+const GO: [&str; 86] = [
     "all",
     "archive",
+    "arena",
     "bufio",
     "builtin",
     "bytes",
@@ -411,20 +428,32 @@ const GO: [&str; 73] = [
     "return",
     "runtime",
     "select",
+    "simd",
     "slices",
     "sort",
     "std",
     "strconv",
     "strings",
     "struct",
+    "structs",
     "switch",
     "sync",
     "syscall",
     "test",
+    "testdata",
     "testing",
     "text",
     "time",
+    "tool",
     "type",
+    "unicode",
+    "unique",
+    "unsafe",
+    "uuid",
+    "var",
+    "vendor",
+    "weak",
+    "work",
 ];
 
 #[cfg(test)]

@@ -33,8 +33,28 @@ fn every_template_of_every_language_is_complete() {
             assert_eq!(Language::of(&project.folder), Some(language), "{name}");
             let readme = fs::read_to_string(project.folder.join("README.md")).unwrap();
             assert!(readme.contains(&project.sample()), "{name}: {readme}");
+            for source in sources(&project) {
+                assert!(readme.contains(&format!("`{source}`")), "{name}: {source} in {readme}");
+            }
         }
     }
+}
+
+/// What the template brings in the handler's language, and headers of C.
+fn sources(project: &Project) -> Vec<String> {
+    let (language, template) = (project.language.key(), project.template.name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let root = root.join(language).join(template);
+    let ending = Path::new(project.handler()).extension();
+    let files = walkdir::WalkDir::new(&root).into_iter().map(|entry| entry.unwrap().into_path());
+    let sources = files.filter(|file| {
+        let is = file.extension();
+        is == ending || is.is_some_and(|is| is == "h")
+    });
+    let sources = sources.map(|file| file.strip_prefix(&root).unwrap().display().to_string());
+    let sources = sources.collect::<Vec<_>>();
+    assert!(sources.iter().any(|it| it == project.handler()), "{language}: {sources:?}");
+    sources
 }
 
 #[test]
@@ -52,6 +72,9 @@ fn names_that_would_not_build_are_refused() {
         ("test", Language::Rust),
         ("serde-json", Language::Rust),
         ("encoding", Language::Go),
+        ("unsafe", Language::Go),
+        ("vendor", Language::Go),
+        ("work", Language::Go),
         (&*"a".repeat(41), Language::C),
     ] {
         let error = project(folder.path(), name, language, "transform")

@@ -26,6 +26,10 @@ const (
 	readAtOnce  = 64 << 10
 )
 
+// ErrURL is what an error wraps if the URL can never be asked: it is none for http or
+// https, or has a bad host or port.
+var ErrURL = errors.New("bad URL")
+
 // Transport is an http.RoundTripper. Bodies are sent and read as a whole, and
 // while it waits no other goroutine runs.
 type Transport struct{}
@@ -69,7 +73,7 @@ func bodyOf(request *http.Request) ([]byte, error) {
 func toWasi(request *http.Request, length int) (*wasi.OutgoingRequest, error) {
 	url := request.URL
 	if url == nil || url.Host == "" || (url.Scheme != "http" && url.Scheme != "https") {
-		return nil, fmt.Errorf("wasi:http: %q is no URL with http or https", url)
+		return nil, fmt.Errorf("wasi:http: %w: %q is not one with http or https", ErrURL, url)
 	}
 	headers := []types.Tuple2[string, []uint8]{}
 	for name, values := range request.Header {
@@ -90,12 +94,15 @@ func toWasi(request *http.Request, length int) (*wasi.OutgoingRequest, error) {
 	if url.Scheme == "http" {
 		scheme = wasi.MakeSchemeHttp()
 	}
-	if outgoing.SetMethod(method(request.Method)).IsErr() ||
-		outgoing.SetScheme(types.Some(scheme)).IsErr() ||
+	if outgoing.SetMethod(method(request.Method)).IsErr() {
+		outgoing.Drop()
+		return nil, fmt.Errorf("wasi:http: %q is no method", request.Method)
+	}
+	if outgoing.SetScheme(types.Some(scheme)).IsErr() ||
 		outgoing.SetAuthority(types.Some(url.Host)).IsErr() ||
 		outgoing.SetPathWithQuery(types.Some(url.RequestURI())).IsErr() {
 		outgoing.Drop()
-		return nil, fmt.Errorf("wasi:http: %s %s is not valid", request.Method, url)
+		return nil, fmt.Errorf("wasi:http: %w: %q", ErrURL, url)
 	}
 	return outgoing, nil
 }
@@ -236,6 +243,8 @@ func failure(code wasi.ErrorCode) error {
 		name = codes[code.Tag()]
 	}
 	switch {
+	case code.Tag() == wasi.ErrorCodeHttpRequestUriInvalid:
+		return fmt.Errorf("wasi:http: %w: %s", ErrURL, name)
 	case code.Tag() == wasi.ErrorCodeInternalError && code.InternalError().IsSome():
 		return fmt.Errorf("wasi:http: %s: %s", name, code.InternalError().Some())
 	case code.Tag() == wasi.ErrorCodeDnsError && code.DnsError().Rcode.IsSome():

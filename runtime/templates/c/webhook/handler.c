@@ -11,6 +11,9 @@ typedef exports_pelton_events_handler_event_t event_t;
 typedef exports_pelton_events_handler_list_output_t outputs_t;
 typedef exports_pelton_events_handler_failure_t failure_t;
 
+static const char BAD_URL[] =
+    "`config.url` is \"%.*s\"; it has to be a URL such as https://example.com/orders: http or https, a host, no user";
+
 // The reason comes from malloc, as everything that is returned has to: it is freed
 // after it has been read.
 static bool fail(failure_t *failure, uint8_t kind, uint64_t delay_ms, const char *format, ...) {
@@ -59,19 +62,16 @@ static bool answered(event_t *event, const struct http_answer *answer, outputs_t
 static bool handle(event_t *event, const plugin_string_t *url, outputs_t *outputs, failure_t *failure) {
   // The endpoint is told that it is JSON.
   if (!json_is_valid(&event->payload)) return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, 0, "not JSON");
-  struct http_url parts;
-  if (!http_parse(url, &parts)) {
-    return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, 0, "`url` in the config is no URL: \"%.*s\"", (int)url->len, url->ptr);
-  }
   plugin_string_t json;
   plugin_string_set(&json, "application/json");
   // The host adds `Idempotency-Key`, made of the event's id: the same each time.
   const struct http_header headers[] = {{"content-type", json}, {"event-subject", event->subject}};
   struct http_answer answer;
-  if (!http_post(&parts, headers, 2, &event->payload, &answer)) {
-    return fail(failure, PELTON_EVENTS_TYPES_FAILURE_RETRY, 0, "no answer from %.*s: %s", (int)url->len, url->ptr, answer.text);
+  switch (http_post(url, headers, 2, &event->payload, &answer)) {
+    case HTTP_ANSWERED: return answered(event, &answer, outputs, failure);
+    case HTTP_BAD_URL: return fail(failure, PELTON_EVENTS_TYPES_FAILURE_REJECT, 0, BAD_URL, (int)url->len, url->ptr);
+    default: return fail(failure, PELTON_EVENTS_TYPES_FAILURE_RETRY, 0, "no answer from %.*s: %s", (int)url->len, url->ptr, answer.text);
   }
-  return answered(event, &answer, outputs, failure);
 }
 
 // With `isolation = { reuse = … }` what is not freed adds up. What the bindings

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include "utf8.h"
 
 // What a stream takes at a time.
 enum { PART_BYTES = 4096 };
@@ -13,36 +15,38 @@ static plugin_string_t text(const char *text) {
   return (plugin_string_t){(uint8_t *)text, strlen(text)};
 }
 
-bool http_parse(const plugin_string_t *url, struct http_url *parts) {
-  const uint8_t *rest = url->ptr, *end = url->ptr + url->len;
-  parts->is_https = url->len >= 8 && memcmp(rest, "https://", 8) == 0;
-  if (!parts->is_https && !(url->len >= 7 && memcmp(rest, "http://", 7) == 0)) return false;
-  rest += parts->is_https ? 8 : 7;
-  const uint8_t *path = memchr(rest, '/', end - rest);
-  if (path == NULL) path = end;
-  parts->authority = (plugin_string_t){(uint8_t *)rest, path - rest};
-  parts->path = path == end ? text("/") : (plugin_string_t){(uint8_t *)path, end - path};
-  return parts->authority.len > 0;
+// Where a request goes: the parts of a URL, which point into its text.
+struct url {
+  bool is_https;
+  // Host, and port if there is one.
+  plugin_string_t authority;
+  // With the query; at least "/".
+  plugin_string_t path;
+};
+
+// The first of some characters, or the end.
+static const char *first_of(const char *characters, const char *at, const char *end) {
+  while (at < end && memchr(characters, *at, strlen(characters)) == NULL) at++;
+  return at;
 }
 
-// The length of the character that the bytes begin with; 0 if that is no UTF-8.
-static size_t character(const uint8_t *at, size_t len) {
-  if (at[0] < 0x80) return 1;
-  size_t wanted = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-  if (at[0] < 0xc2 || at[0] > 0xf4 || len < wanted) return 0;
-  for (size_t n = 1; n < wanted; n++) {
-    if ((at[n] & 0xc0) != 0x80) return 0;
-  }
-  // Longer than it need be, half of a pair, or beyond the last.
-  bool is_none = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
-                 (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f);
-  return is_none ? 0 : wanted;
+// Takes a URL apart. The host checks the parts: what it takes for none, it refuses.
+static bool parse(const plugin_string_t *text_of, struct url *url) {
+  const char *at = (const char *)text_of->ptr, *end = at + text_of->len;
+  // A scheme may be in capitals.
+  url->is_https = text_of->len >= 8 && strncasecmp(at, "https://", 8) == 0;
+  if (!url->is_https && (text_of->len < 7 || strncasecmp(at, "http://", 7) != 0)) return false;
+  at += url->is_https ? 8 : 7;
+  const char *path = first_of("/?#", at, end), *fragment = first_of("#", path, end);
+  url->authority = (plugin_string_t){(uint8_t *)at, path - at};
+  url->path = path == fragment ? text("/") : (plugin_string_t){(uint8_t *)path, fragment - path};
+  return url->authority.len > 0;
 }
 
 // The host takes texts in UTF-8 only: `?` for what is none, and for NUL.
 static void put_text(struct http_answer *answer, uint8_t *bytes, size_t len) {
   for (size_t at = 0; at < len;) {
-    size_t step = character(bytes + at, len - at);
+    size_t step = utf8_length(bytes + at, len - at);
     if (step == 0 || bytes[at] == 0) bytes[at] = '?';
     at += step == 0 ? 1 : step;
   }
@@ -50,19 +54,20 @@ static void put_text(struct http_answer *answer, uint8_t *bytes, size_t len) {
   answer->text[len] = 0;
 }
 
-// There is no answer; the reason has one part or two.
-static bool no_answer(struct http_answer *answer, const char *why, const char *more) {
+// The reason has one part or two.
+static enum http_outcome no_answer(struct http_answer *answer, const char *why, const char *more) {
   snprintf(answer->text, sizeof answer->text, "%s%s", why, more);
-  return false;
+  return HTTP_NO_ANSWER;
 }
 
 // The usual codes by their name, the others by their place in `error-code` of
 // wit/deps/http.wit, counted from 0.
-static bool refused(struct http_answer *answer, wasi_http_types_error_code_t *code) {
+static enum http_outcome refused(struct http_answer *answer, wasi_http_types_error_code_t *code) {
   char number[16];
   snprintf(number, sizeof number, "%d", code->tag);
   wasi_http_types_error_code_free(code);
   switch (code->tag) {
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_URI_INVALID: return HTTP_BAD_URL;
     case WASI_HTTP_TYPES_ERROR_CODE_DNS_TIMEOUT: return no_answer(answer, "DNS timeout", "");
     case WASI_HTTP_TYPES_ERROR_CODE_DNS_ERROR: return no_answer(answer, "DNS error", "");
     case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_NOT_FOUND: return no_answer(answer, "destination not found", "");
@@ -85,7 +90,8 @@ static bool append(wasi_http_types_own_fields_t fields, const char *name, plugin
   wasi_http_types_field_value_t bytes = {value.ptr, value.len};
   wasi_http_types_header_error_t error;
   if (wasi_http_types_method_fields_append(wasi_http_types_borrow_fields(fields), &key, &bytes, &error)) return true;
-  return no_answer(answer, "it cannot be a header: ", name);
+  no_answer(answer, "it cannot be a header: ", name);
+  return false;
 }
 
 // The headers of a request. False: there are none, and nothing is to be dropped.
@@ -102,8 +108,9 @@ static bool fields_of(const struct http_header *headers, size_t count, size_t bo
   return is_done;
 }
 
-// A request without its body, which is `content`. False: nothing is to be dropped.
-static bool request_of(const struct http_url *url, wasi_http_types_own_fields_t fields,
+// A request without its body, which is `content`. False: the URL is none, and nothing
+// is to be dropped.
+static bool request_of(const struct url *url, wasi_http_types_own_fields_t fields,
                        wasi_http_types_own_outgoing_request_t *request,
                        wasi_http_types_own_outgoing_body_t *content) {
   *request = wasi_http_types_constructor_outgoing_request(fields);
@@ -194,7 +201,7 @@ static void read_text(wasi_http_types_borrow_incoming_response_t response, struc
 }
 
 // Waits for what comes of a request.
-static bool receive(wasi_http_types_own_future_incoming_response_t sent, struct http_answer *answer) {
+static enum http_outcome receive(wasi_http_types_own_future_incoming_response_t sent, struct http_answer *answer) {
   wasi_http_types_borrow_future_incoming_response_t it = wasi_http_types_borrow_future_incoming_response(sent);
   wasi_io_poll_own_pollable_t ready = wasi_http_types_method_future_incoming_response_subscribe(it);
   wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(ready));
@@ -210,17 +217,19 @@ static bool receive(wasi_http_types_own_future_incoming_response_t sent, struct 
   answer->retry_after_s = retry_after(of);
   read_text(of, answer);
   wasi_http_types_incoming_response_drop_own(response);
-  return true;
+  return HTTP_ANSWERED;
 }
 
-bool http_post(const struct http_url *url, const struct http_header *headers, size_t count,
-               const plugin_list_u8_t *body, struct http_answer *answer) {
+enum http_outcome http_post(const plugin_string_t *url, const struct http_header *headers, size_t count,
+                            const plugin_list_u8_t *body, struct http_answer *answer) {
   *answer = (struct http_answer){.status = 0, .retry_after_s = -1};
+  struct url parts;
   wasi_http_types_own_fields_t fields;
   wasi_http_types_own_outgoing_request_t request;
   wasi_http_types_own_outgoing_body_t content;
-  if (!fields_of(headers, count, body->len, &fields, answer)) return false;
-  if (!request_of(url, fields, &request, &content)) return no_answer(answer, "that cannot be asked for", "");
+  if (!parse(url, &parts)) return HTTP_BAD_URL;
+  if (!fields_of(headers, count, body->len, &fields, answer)) return HTTP_NO_ANSWER;
+  if (!request_of(&parts, fields, &request, &content)) return HTTP_BAD_URL;
   wasi_http_types_own_future_incoming_response_t sent;
   wasi_http_outgoing_handler_error_code_t error;
   if (!wasi_http_outgoing_handler_handle(request, NULL, &sent, &error)) {

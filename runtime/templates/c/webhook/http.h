@@ -1,5 +1,5 @@
 // One POST request, by wasi:http. It knows nothing of events: http.c and this file
-// can be taken elsewhere as they are. Nothing is left over of a request, neither
+// can be taken elsewhere as they are, with utf8.c. Nothing is left over of a request, neither
 // memory nor handles.
 #ifndef HTTP_H
 #define HTTP_H
@@ -8,15 +8,6 @@
 
 // How much of the body of an answer is kept.
 enum { HTTP_TEXT_BYTES = 200 };
-
-// Where a request goes: the parts of a URL, which point into its text.
-struct http_url {
-  bool is_https;
-  // Host, and port if there is one.
-  plugin_string_t authority;
-  // With the query; at least "/".
-  plugin_string_t path;
-};
 
 struct http_header {
   const char *name;
@@ -31,12 +22,17 @@ struct http_answer {
   char text[HTTP_TEXT_BYTES + 1];
 };
 
-// Whether it is a URL for http or https; its parts live as long as its text.
-bool http_parse(const plugin_string_t *url, struct http_url *parts);
+enum http_outcome {
+  HTTP_ANSWERED,
+  // Another time there may be one.
+  HTTP_NO_ANSWER,
+  // It is no URL for http or https, or one with a user in it: it never will be asked.
+  HTTP_BAD_URL,
+};
 
 // Sends the request and waits for the answer, as long as the plugin's `timeout` lets
-// it. `Content-Length` is added. False: there is no answer.
-bool http_post(const struct http_url *url, const struct http_header *headers, size_t count,
-               const plugin_list_u8_t *body, struct http_answer *answer);
+// it. `Content-Length` is added.
+enum http_outcome http_post(const plugin_string_t *url, const struct http_header *headers, size_t count,
+                            const plugin_list_u8_t *body, struct http_answer *answer);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "utf8.h"
 
 enum { MOST_DEEP = 128 };
 
@@ -50,11 +51,16 @@ static const char *escape(const char *at, const char *end) {
   return at + 5;
 }
 
+static const char *character(const char *at, const char *end) {
+  size_t length = utf8_length((const uint8_t *)at, end - at);
+  return length == 0 ? NULL : at + length;
+}
+
 static const char *string(const char *at, const char *end) {
   if (at == end || *at++ != '"') return NULL;
   while (at != NULL && at < end && *at != '"') {
     if ((unsigned char)*at < ' ') return NULL;
-    at = *at == '\\' ? escape(at + 1, end) : at + 1;
+    at = *at == '\\' ? escape(at + 1, end) : character(at, end);
   }
   return at == NULL || at == end ? NULL : at + 1;
 }

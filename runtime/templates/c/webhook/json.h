@@ -4,7 +4,8 @@
 
 #include "plugin.h"
 
-// Whether all of the bytes are one value in JSON (RFC 8259), nested 128 deep at most.
+// Whether all of the bytes are one value in JSON (RFC 8259) and so UTF-8, nested 128
+// deep at most.
 bool json_is_valid(const plugin_list_u8_t *bytes);
 
 // A text as JSON, in quotation marks; it comes from malloc.

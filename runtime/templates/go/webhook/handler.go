@@ -4,10 +4,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"{{name}}/pelton"
 	"{{name}}/pelton/wasihttp"
@@ -19,22 +21,29 @@ func main() {}
 
 func handle(event pelton.Event) ([]pelton.Output, error) {
 	// The endpoint is told that it is JSON.
-	if !json.Valid(event.Payload) {
+	if !utf8.Valid(event.Payload) || !json.Valid(event.Payload) {
 		return nil, pelton.Reject("not JSON")
 	}
 	url, _ := pelton.Config("url")
 	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(event.Payload))
-	if err != nil || request.URL.Host == "" {
-		return nil, pelton.Reject("`url` in the config is no URL: %q", url)
+	if err != nil || request.URL.User != nil {
+		return nil, badURL(url)
 	}
 	// The host adds `Idempotency-Key`, made of the event's id: the same each time.
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Event-Subject", event.Subject)
 	response, err := wasihttp.Transport{}.RoundTrip(request)
+	if errors.Is(err, wasihttp.ErrURL) {
+		return nil, badURL(url)
+	}
 	if err != nil {
 		return nil, pelton.Retry("no answer from %s: %v", url, err)
 	}
 	return answered(event, response)
+}
+
+func badURL(url string) error {
+	return pelton.Reject("`config.url` is %q; it has to be a URL such as https://example.com/orders: http or https, a host, no user", url)
 }
 
 func answered(event pelton.Event, response *http.Response) ([]pelton.Output, error) {

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from componentize_py_types import Err, Ok
 from wit_world.imports import outgoing_handler
 from wit_world.imports.wasi_http_types import (
+    ErrorCode,
+    ErrorCode_HttpRequestUriInvalid,
     Fields,
     IncomingResponse,
     Method_Post,
@@ -20,6 +22,10 @@ class NoAnswer(Exception):
     """Why there is none."""
 
 
+class BadUrl(Exception):
+    """It can never be asked."""
+
+
 @dataclass
 class Answer:
     status: int
@@ -31,9 +37,12 @@ class Answer:
 
 class Endpoint:
     def __init__(self, url: str):
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise BadUrl
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError(repr(url))
+            raise BadUrl
         self.scheme = Scheme_Https() if parts.scheme == "https" else Scheme_Http()
         self.authority = parts.netloc
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -49,13 +58,16 @@ class Endpoint:
         request = OutgoingRequest(fields)
         request.set_method(Method_Post())
         request.set_scheme(self.scheme)
-        request.set_authority(self.authority)
-        request.set_path_with_query(self.path)
+        try:
+            request.set_authority(self.authority)
+            request.set_path_with_query(self.path)
+        except Err:
+            raise BadUrl
         content = request.body()
         try:
             sent = outgoing_handler.handle(request, None)
         except Err as refused:
-            raise NoAnswer(refused.value)
+            raise no_answer(refused.value)
         write(content, body)
         with sent, sent.subscribe() as pollable:
             pollable.block()
@@ -64,9 +76,13 @@ class Endpoint:
                     with response:
                         return read(response)
                 case Ok(Err(code)):
-                    raise NoAnswer(code)
+                    raise no_answer(code)
                 case other:
                     raise NoAnswer(other)
+
+
+def no_answer(code: ErrorCode) -> Exception:
+    return BadUrl() if isinstance(code, ErrorCode_HttpRequestUriInvalid) else NoAnswer(code)
 
 
 def write(content: OutgoingBody, body: bytes) -> None:

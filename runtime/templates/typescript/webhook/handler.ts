@@ -33,12 +33,16 @@ function json(payload: Uint8Array): string {
 }
 
 function endpoint(): URL {
-  const url = get("url") ?? "";
+  const text = get("url") ?? "";
   try {
-    return new URL(url);
+    const url = new URL(text);
+    const isHttp = url.protocol === "http:" || url.protocol === "https:";
+    if (isHttp && url.username === "" && url.password === "") return url;
   } catch {
-    throw { tag: "reject", val: `\`url\` in the config is no URL: ${url}` } satisfies Failure;
+    // It is none at all.
   }
+  const wanted = "a URL such as https://example.com/orders: http or https, a host, no user";
+  throw { tag: "reject", val: `\`config.url\` is "${text}"; it has to be ${wanted}` } satisfies Failure;
 }
 
 /** The host adds `Idempotency-Key`, made of the event's id: the same each time. */

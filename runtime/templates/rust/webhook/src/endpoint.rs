@@ -26,12 +26,13 @@ pub struct Answer {
 impl Endpoint<'_> {
     pub fn parse(url: &str) -> Option<Endpoint<'_>> {
         let (scheme, rest) = url.split_once("://")?;
-        let scheme = match scheme {
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             _ => return None,
         };
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let rest = rest.split('#').next()?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let path = if path.is_empty() { "/" } else { path };
         (!authority.is_empty()).then_some(Endpoint { scheme, authority, path })
     }
