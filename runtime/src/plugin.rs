@@ -5,6 +5,7 @@
 
 mod bindings;
 mod cache;
+mod compiled;
 mod compiling;
 mod component;
 mod componentize;
@@ -24,6 +25,7 @@ mod load;
 mod messages;
 mod needs;
 mod outbound;
+mod parts;
 mod redact;
 mod requests;
 mod services;
@@ -38,6 +40,7 @@ use tokio::{sync::SemaphorePermit, time::timeout};
 
 use self::{
     bindings::pelton::events::types as wit,
+    compiled::SharedModules,
     determinism::Course,
     grants::Grants,
     guest::{Answer, GuestPre},
@@ -162,6 +165,8 @@ pub struct Plugin {
     digest: String,
     engine: Engine,
     pre: GuestPre,
+    /// Held as long as somebody may find them there, and no longer.
+    modules: SharedModules,
     config: Arc<BTreeMap<String, String>>,
     grants: Arc<Grants>,
     limits: Limits,

@@ -69,7 +69,7 @@ impl Cache {
 
     fn path(&self, digest: &str) -> PathBuf {
         let mut key = Sha256::new();
-        key.update(b"pelton/cache/1\0");
+        key.update(b"pelton/cache/2\0");
         key.update(digest.as_bytes());
         key.update(b"\0");
         key.update(&self.engine);

@@ -8,7 +8,10 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use super::{cache::Cache, compiling::CompilationListener, epoch::Ticker, functions::Functions};
+use super::{
+    cache::Cache, compiled::Modules, compiling::CompilationListener, epoch::Ticker,
+    functions::Functions,
+};
 
 /// More instances than this need more address space than a process has.
 const MOST_INSTANCES: usize = 2_048;
@@ -93,6 +96,7 @@ pub(super) struct Shared {
     /// One component is compiled at a time: it takes all processors as it is.
     pub(super) compiling: Arc<Semaphore>,
     pub(super) cache: Option<Cache>,
+    pub(super) modules: Modules,
     /// `None`: nothing is kept.
     pub(super) functions: Option<Arc<Functions>>,
     pub(super) compilations: CompilationListener,
@@ -132,6 +136,7 @@ impl Engine {
                 idle: Arc::new(Semaphore::new(most.min(MOST_IDLE))),
                 compiling: Arc::new(Semaphore::new(1)),
                 cache,
+                modules: Modules::default(),
                 functions,
                 compilations: config.compilations.clone(),
             }),

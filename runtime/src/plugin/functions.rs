@@ -1,9 +1,10 @@
 //! Compiled functions, kept for the next compilation of much the same component.
 //!
-//! For hosts that compile what somebody is just writing: in a component of an
-//! interpreted language nearly all functions are the interpreter's, and stay the
-//! same from one save to the next. Kept in memory only, and for one process:
-//! whoever could write such a file could bring code past the compiler.
+//! For hosts that compile what somebody is just writing: most functions of a program
+//! are those of its language's runtime and libraries, and stay the same from one save
+//! to the next. (An interpreter stays the same as a whole: see [`Parts`].) Kept in
+//! memory only, and for one process: whoever could write such a file could bring code
+//! past the compiler.
 
 use std::{
     borrow::Cow,
@@ -18,10 +19,9 @@ use std::{
 
 use wasmtime::{CacheStore, Engine};
 
-use super::trim;
+use super::{parts::Parts, trim};
 
-/// The most bytes that are kept: five or six interpreters. Beyond it, all is
-/// forgotten, and fills again.
+/// The most bytes that are kept. Beyond it, all is forgotten, and fills again.
 const MOST: usize = 256 << 20;
 
 /// What was compiled, by what it was compiled from.
@@ -47,6 +47,8 @@ impl Functions {
         let functions = Arc::clone(self);
         let learn = move || {
             let _turn = functions.learning.lock().unwrap_or_else(PoisonError::into_inner);
+            // Its large modules are found again as a whole.
+            let component = Parts::of(&component).map_or(component, |parts| parts.component);
             if let Err(error) = engine.precompile_component(&component) {
                 tracing::debug!(error = format!("{error:#}"), "nothing learned");
             }

@@ -4,7 +4,7 @@
 use tracing::Level;
 use wasmtime::{
     Result,
-    component::{Component, HasSelf, InstancePre, Linker},
+    component::{HasSelf, InstancePre, Linker},
 };
 use wasmtime_wasi::p2::bindings::{clocks::monotonic_clock, random::insecure_seed};
 
@@ -16,14 +16,18 @@ use super::{
         wasi_messaging::WasiMessaging,
         wasmcloud::Wasmcloud,
     },
+    compiled::Compiled,
     state::State,
 };
 
 /// Links a component. What it imports beyond what is served is an error that
 /// names it. `wasi:http` is linked for those who import it: requests are refused
 /// unless they are granted.
-pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre<State>> {
-    let mut linker = Linker::new(component.engine());
+pub(super) fn link(compiled: &Compiled, uses_http: bool) -> Result<InstancePre<State>> {
+    let mut linker = Linker::new(compiled.component.engine());
+    for module in compiled.modules.iter() {
+        linker.root().module(&module.name, &module.module)?;
+    }
     Plugin::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     Wasmcloud::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     WasiMessaging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
@@ -37,7 +41,7 @@ pub(super) fn link(component: &Component, uses_http: bool) -> Result<InstancePre
     if uses_http {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     }
-    linker.instantiate_pre(component)
+    linker.instantiate_pre(&compiled.component)
 }
 
 impl log::Host for State {

@@ -4,12 +4,20 @@
 use std::{path::Path, sync::Arc};
 
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::InstancePre;
 
 use super::{
     CallError, Determinism, Engine, Limits, LoadError, Outside, Plugin, Requests,
-    compiling::Compilation, component::Examined, contract::Contract, engine::Shared,
-    grants::Grants, guest::GuestPre, imports, instance::Idle, journal::LogSink, state::State, trim,
+    compiled::{SharedModules, refused},
+    component::Examined,
+    contract::Contract,
+    engine::Shared,
+    grants::Grants,
+    guest::GuestPre,
+    imports,
+    instance::Idle,
+    journal::LogSink,
+    state::State,
 };
 use crate::{
     event::Event,
@@ -40,6 +48,7 @@ struct Made {
     name: Arc<str>,
     digest: String,
     pre: GuestPre,
+    modules: SharedModules,
     grants: Arc<Grants>,
 }
 
@@ -47,6 +56,7 @@ struct Made {
 struct Linked {
     pre: InstancePre<State>,
     contract: Contract,
+    modules: SharedModules,
     digest: String,
     uses_http: bool,
 }
@@ -60,7 +70,8 @@ impl Engine {
         let pre = GuestPre::new(linked.contract, linked.pre);
         let pre = pre.map_err(|error| unfit(&spec.component, linked.contract, &error))?;
         let grants = Arc::new(self.grants(name, spec, linked.uses_http).await?);
-        let made = Made { name: name.into(), digest: linked.digest, pre, grants };
+        let made =
+            Made { name: name.into(), digest: linked.digest, pre, modules: linked.modules, grants };
         let plugin = self.fit(made, spec, Fitting::default());
         plugin
             .try_start()
@@ -97,6 +108,7 @@ impl Engine {
             digest: made.digest,
             engine: self.clone(),
             pre: made.pre,
+            modules: made.modules,
             config: Arc::new(spec.config.clone()),
             limits: Limits { timeout: spec.timeout, memory: spec.memory, run: spec.limits.clone() },
             grants: made.grants,
@@ -143,8 +155,8 @@ impl Shared {
     fn prepare(&self, path: &Path, _turn: OwnedSemaphorePermit) -> Result<Linked, LoadError> {
         let found = Examined::read(path)?;
         let contract = found.check_contract(path)?;
-        let component = self.component(&found, path)?;
-        let linked = imports::link(&component, found.uses_http());
+        let compiled = self.compiled(&found, path)?;
+        let linked = imports::link(&compiled, found.uses_http());
         let pre = linked.map_err(|error| match contract {
             // All names were found to be served: what differs are types.
             Contract::WasiMessaging => unfit(path, contract, &error),
@@ -152,61 +164,8 @@ impl Shared {
                 LoadError::Imports { path: path.to_owned(), imports: vec![format!("{error:#}")] }
             }
         })?;
-        Ok(Linked { pre, contract, uses_http: found.uses_http(), digest: found.digest })
-    }
-
-    fn component(&self, found: &Examined, path: &Path) -> Result<Component, LoadError> {
-        if let Some(component) = self.cached(&found.digest) {
-            if let Some(functions) = &self.functions {
-                functions.learn(self.wasm.clone(), found.bytes.clone());
-            }
-            return Ok(component);
-        }
-        let before = self.functions.as_ref().map(|functions| functions.counts());
-        self.compilations.tell(&Compilation {
-            component: path,
-            size: found.bytes.len() as u64,
-            is_kept: self.cache.is_some(),
-        });
-        let code = self.wasm.precompile_component(&found.bytes).map_err(|error| {
-            // It validates too, but does not say where it found something.
-            found.validate(path).err().unwrap_or_else(|| refused(path, &error))
-        })?;
-        if let Some(cache) = &self.cache {
-            cache.put(&found.digest, &code);
-        }
-        if let (Some(functions), Some(before)) = (&self.functions, before) {
-            let now = functions.counts();
-            let (kept, compiled) = (now.0 - before.0, now.1 - before.1);
-            tracing::debug!(kept, compiled, "functions of {}", path.display());
-        }
-        let component = self.deserialize(&code).map_err(|error| refused(path, &error));
-        drop(code);
-        trim::give_back();
-        component
-    }
-
-    fn cached(&self, digest: &str) -> Option<Component> {
-        let code = self.cache.as_ref()?.get(digest)?;
-        match self.deserialize(&code) {
-            Ok(component) => Some(component),
-            Err(error) => {
-                tracing::warn!(
-                    digest,
-                    error = format!("{error:#}"),
-                    "cached component not used: compiling it anew"
-                );
-                None
-            }
-        }
-    }
-
-    #[expect(unsafe_code, reason = "compiled components can only be loaded this way")]
-    fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: `code` must come from this engine's compiler, unchanged. It either
-        // just did, or `Cache` read it from a file that only this user can write,
-        // whose digest it has compared; wasmtime compares version and settings.
-        unsafe { Component::deserialize(&self.wasm, code) }
+        let uses_http = found.uses_http();
+        Ok(Linked { pre, contract, modules: compiled.modules, uses_http, digest: found.digest })
     }
 }
 
@@ -216,13 +175,13 @@ impl Plugin {
     /// `spec.component` is not.
     pub fn fitted(&self, spec: &manifest::Plugin, fitting: Fitting) -> Plugin {
         let (name, digest) = (Arc::clone(&self.name), self.digest.clone());
-        let pre = self.pre.clone();
+        let (pre, modules) = (self.pre.clone(), Arc::clone(&self.modules));
         let grants = self.grants.with_variables(&spec.grants);
         let grants = match &fitting.outside {
             Some(outside) => grants.apart(outside),
             None => grants,
         };
-        self.engine.fit(Made { name, digest, pre, grants }, spec, fitting)
+        self.engine.fit(Made { name, digest, pre, modules, grants }, spec, fitting)
     }
 
     /// Makes one instance and drops it.
@@ -267,8 +226,4 @@ fn unfit(path: &Path, contract: Contract, error: &wasmtime::Error) -> LoadError 
             message: format!("{error:#}"),
         },
     }
-}
-
-fn refused(path: &Path, error: &wasmtime::Error) -> LoadError {
-    LoadError::Compile { path: path.to_owned(), message: format!("{error:#}") }
 }

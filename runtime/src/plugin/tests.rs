@@ -6,6 +6,7 @@ mod files;
 mod guests;
 mod limits;
 mod logs;
+mod parts;
 
 use std::{
     collections::BTreeMap,

@@ -87,6 +87,24 @@ fn refuse(case: u32) -> String {
     )
 }
 
+/// As much code as an interpreter has, with a program of eight letters in a memory of
+/// this many pages. It looks at its program when it starts, and answers with it.
+pub(super) fn interpreter(program: &str, pages: u32) -> String {
+    let bulk = "nop ".repeat(100_000);
+    let bulk: String = (0..64).map(|_| format!("(func {bulk})")).collect();
+    let definitions = format!(
+        r#"(data (i32.const 2000) "{program}")
+        (func $look (i64.store (i32.const 2008) (i64.load (i32.const 2000))))
+        (start $look)
+        {bulk}"#
+    );
+    module("", &definitions, &answer("(i32.const 2008)", "(i32.const 8)")).replacen(
+        "(memory (export \"memory\") 2)",
+        &format!("(memory (export \"memory\") {pages})"),
+        1,
+    )
+}
+
 /// Never ends.
 pub(super) fn spinning() -> String {
     module("", "", "(loop $again (br $again))")
