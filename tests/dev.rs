@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::PathBuf,
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -18,14 +18,20 @@ struct Dev {
     said: Arc<Mutex<String>>,
 }
 
+fn dev_command(project: &Project) -> Command {
+    let mut command = pelton();
+    command
+        .arg("dev")
+        .env("PELTON_NATS_SERVER", Server::usual_binary())
+        .current_dir(project.path())
+        .stdin(Stdio::piped());
+    command
+}
+
 impl Dev {
     fn start(project: &Project, flags: &[&str]) -> Dev {
-        let mut child = pelton()
-            .arg("dev")
+        let mut child = dev_command(project)
             .args(flags)
-            .env("PELTON_NATS_SERVER", Server::usual_binary())
-            .current_dir(project.path())
-            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -59,7 +65,7 @@ impl Dev {
 
     async fn ends_by(&mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
         let status = eventually("it ends", async || self.child.try_wait().unwrap()).await;
         status.code()
@@ -72,7 +78,7 @@ impl Drop for Dev {
         if self.child.try_wait().ok().flatten().is_none() {
             eprintln!("{}", self.said());
             let pid = self.child.id().to_string();
-            std::process::Command::new("kill").args(["-TERM", &pid]).status().ok();
+            Command::new("kill").args(["-TERM", &pid]).status().ok();
             self.child.wait().ok();
         }
     }
@@ -151,6 +157,34 @@ async fn one_command_builds_runs_and_follows_saves() {
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "its server goes with it");
     let ignored = fs::read_to_string(project.path().join(".pelton/.gitignore")).unwrap();
     assert_eq!(ignored, "*\n");
+}
+
+/// What it prints into the watched folder calls for no build, which would print more.
+#[tokio::test]
+async fn its_own_log_is_no_source() {
+    let project = project(port());
+    let into = |name| fs::File::create(project.path().join("src").join(name)).unwrap();
+    let mut child =
+        dev_command(&project).stdout(into("shown.txt")).stderr(into("log.txt")).spawn().unwrap();
+    let stdin = child.stdin.take().unwrap();
+    let mut dev = Dev { child, stdin, said: Arc::default() };
+    let has = async |name: &str, text: &str| {
+        eventually(&format!("{text:?} in {name}"), async || {
+            let printed = fs::read_to_string(project.path().join("src").join(name)).unwrap();
+            printed.contains(text).then_some(printed)
+        })
+        .await
+    };
+    has("log.txt", "\"running\"").await;
+    for n in 0..10 {
+        dev.types(&format!("in.x hello-{n}"));
+        has("shown.txt", &format!("  out  out.x hello-{n}")).await;
+    }
+    save(&project, Some("reject"));
+    let log = has("log.txt", "\"reloaded\"").await;
+    assert_eq!(dev.stops().await, Some(0));
+    println!("{log}");
+    assert_eq!(log.matches("built").count(), 2, "{log}");
 }
 
 #[tokio::test]
@@ -317,7 +351,7 @@ async fn a_server_that_ends_by_itself_ends_it() {
     // Each line of its log begins with its process: `[4711] …`.
     let log = fs::read_to_string(project.path().join(".pelton/nats-server.log")).unwrap();
     let pid = log.trim_start_matches('[').split(']').next().unwrap().to_owned();
-    let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+    let killed = Command::new("kill").args(["-KILL", &pid]).status().unwrap();
     assert!(killed.success(), "{log}");
     let status = eventually("it ends", async || dev.child.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(1), "{}", dev.said());

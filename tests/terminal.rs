@@ -19,7 +19,7 @@ struct Session {
     process: Child,
     keyboard: ChildStdin,
     screen: Arc<Mutex<Vec<u8>>>,
-    reading: JoinHandle<()>,
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Session {
@@ -42,7 +42,7 @@ impl Session {
                 seen.lock().unwrap().extend_from_slice(&some[..n]);
             }
         });
-        Session { process, keyboard, screen, reading }
+        Session { process, keyboard, screen, reading: Some(reading) }
     }
 
     fn text(&self) -> String {
@@ -64,9 +64,18 @@ impl Session {
     async fn ends(mut self) -> (Option<i32>, String) {
         let process = &mut self.process;
         let status = eventually("the verb ends", async || process.try_wait().unwrap()).await;
-        self.reading.join().unwrap();
+        self.reading.take().unwrap().join().unwrap();
         let text = String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned();
         (status.code(), text)
+    }
+}
+
+/// A failing test ends without [`Session::ends`]: the verb loses its terminal, which
+/// ends it.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 

@@ -77,9 +77,11 @@ fn finish(mut command: Command, folder: &Path) -> Finished {
 }
 
 /// `pelton` on a terminal of its own, 100 columns wide, where Ctrl-C is what it
-/// is to a user. What it prints is piped.
+/// is to a user: who starts tests in the background has it ignored by all of them.
+/// What it prints is piped.
 pub fn on_terminal(folder: &Path, arguments: &[&str]) -> Child {
-    const TERMINAL: &str = "import os, pty, sys\n\
+    const TERMINAL: &str = "import os, pty, signal, sys\n\
+        signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
         sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])) % 256)";
     let shell = ["sh", "-c", "stty cols 100 rows 30; exec \"$@\"", "sh"];
     with_cache(Command::new("python3"))

@@ -4,7 +4,13 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
+    fs::{File, Metadata},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Component, Path, PathBuf},
+    sync::LazyLock,
 };
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -18,6 +24,13 @@ const MOST_FILES: usize = 20_000;
 /// Folders that hold what tools make or fetch; hidden ones do, too.
 const MADE: [&str; 7] =
     ["target", "node_modules", "venv", "__pycache__", "dist", "build", "zig-out"];
+
+/// The files, by device and inode, that this process prints into: with
+/// `pelton dev >dev.log` each line would call for a build, which prints the next.
+static PRINTED: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    [stdout.as_fd(), stderr.as_fd()].into_iter().filter_map(file_behind).collect()
+});
 
 /// What one plugin is made of.
 #[derive(Debug, Clone)]
@@ -49,7 +62,9 @@ impl Sources {
 
     /// Whether a change of the file at `path`, which is absolute, calls for a build.
     pub fn contains(&self, path: &Path) -> bool {
-        path != self.component && self.parts.iter().any(|part| part.contains(path))
+        path != self.component
+            && self.parts.iter().any(|part| part.contains(path))
+            && !is_printed_into(path)
     }
 
     /// All files that are there, in order.
@@ -120,6 +135,17 @@ fn is_made(name: &OsStr) -> bool {
 /// Manifests and test cases say what is done with a component, not what it is.
 fn is_about(name: &OsStr) -> bool {
     name == OsStr::new(manifest::FILE_NAME) || name.as_encoded_bytes().ends_with(b".test.toml")
+}
+
+fn is_printed_into(path: &Path) -> bool {
+    let is_ours = |it: Metadata| PRINTED.contains(&(it.dev(), it.ino()));
+    !PRINTED.is_empty() && path.metadata().is_ok_and(is_ours)
+}
+
+/// Which file a stream is, if it is neither a terminal nor a pipe.
+fn file_behind(stream: BorrowedFd<'_>) -> Option<(u64, u64)> {
+    let metadata = File::from(stream.try_clone_to_owned().ok()?).metadata().ok()?;
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
 }
 
 fn is_hidden(name: &OsStr) -> bool {
