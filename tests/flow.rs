@@ -129,8 +129,8 @@ async fn an_outage_costs_probes_only_and_ends_by_itself() {
 async fn an_open_breaker_stops_the_pulling_of_all_replicas() {
     let server = Server::start().await;
     let table = format!("{PATIENT}{}", breaker("1h"));
-    let project = Project::with_guest("witness", &table);
-    let other = Project::with_guest("witness", &format!("{PATIENT}breaker = false\n"));
+    let project = Project::with_guest("witness", &table).patient();
+    let other = Project::with_guest("witness", &format!("{PATIENT}breaker = false\n")).patient();
     let daemon = project.run(&server).await;
     server.publish_all(failing(20, in_ms(3_600_000))).await;
     opens(&daemon).await;
@@ -176,7 +176,7 @@ async fn a_reload_closes_the_breaker_and_says_so() {
 #[tokio::test]
 async fn an_open_breaker_stops_the_pulling_from_an_older_server() {
     let server = Server::oldest().await;
-    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("1h")));
+    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("1h"))).patient();
     let daemon = project.run(&server).await;
     server.publish_all(failing(20, in_ms(3_600_000))).await;
     opens(&daemon).await;
