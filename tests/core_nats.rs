@@ -1,10 +1,8 @@
 //! Core NATS: at most once, counted; request and reply.
 
-use std::time::Duration;
-
 use futures::StreamExt as _;
 
-use crate::harness::{Project, Server, eventually, guest};
+use crate::harness::{PATIENCE, Project, Server, eventually, guest};
 
 fn table(guest_name: &str, more: &str) -> String {
     format!(
@@ -26,7 +24,7 @@ async fn an_event_goes_through_without_any_stream() {
     headers.insert("Colour", "blue");
     client.publish_with_headers("in.x", headers, "hello".into()).await.unwrap();
 
-    let message = tokio::time::timeout(Duration::from_secs(20), out.next()).await.unwrap().unwrap();
+    let message = tokio::time::timeout(PATIENCE, out.next()).await.unwrap().unwrap();
     assert_eq!((message.subject.as_str(), &message.payload[..]), ("out.x", &b"hello"[..]));
     assert_eq!(message.headers.unwrap().get("Colour").unwrap().as_str(), "blue");
     eventually("it is counted", async || {

@@ -8,7 +8,7 @@ use crate::harness::{Daemon, Project, Server, Stored, eventually, plugin_table};
 #[tokio::test]
 async fn event_goes_through_a_handler_with_its_headers() {
     let server = Server::start().await;
-    let project = Project::with_guest("echo", "");
+    let project = Project::with_guest("echo", "").patient();
     let daemon = project.run(&server).await;
 
     let mut headers = async_nats::HeaderMap::new();
@@ -35,7 +35,7 @@ async fn event_goes_through_a_handler_with_its_headers() {
 async fn headers_that_hide_the_id_from_an_old_server_cause_no_duplicate() {
     const EVENTS: u64 = 40;
     let server = Server::oldest().await;
-    let project = Project::with_guest("echo", "");
+    let project = Project::with_guest("echo", "").patient();
     let mut daemon = project.run(&server).await;
     let jetstream = server.jetstream().await;
     for n in 0..EVENTS {
@@ -100,7 +100,7 @@ async fn several_subjects_are_filters_of_one_consumer() {
 #[tokio::test]
 async fn a_retry_comes_again_and_succeeds() {
     let server = Server::start().await;
-    let project = Project::with_guest("flaky", RETRY);
+    let project = Project::with_guest("flaky", RETRY).patient();
     let daemon = project.run(&server).await;
 
     server.publish("in.x", r#"{"succeed-at":3}"#).await;
@@ -115,7 +115,7 @@ async fn a_retry_comes_again_and_succeeds() {
 #[tokio::test]
 async fn a_retry_that_never_succeeds_is_dead_lettered() {
     let server = Server::start().await;
-    let project = Project::with_guest("flaky", RETRY);
+    let project = Project::with_guest("flaky", RETRY).patient();
     let daemon = project.run(&server).await;
 
     server.publish("in.x", r#"{"succeed-at":99}"#).await;
@@ -134,7 +134,7 @@ async fn a_retry_that_never_succeeds_is_dead_lettered() {
 #[tokio::test]
 async fn a_rejected_event_is_dead_lettered_at_once_with_all_one_needs() {
     let server = Server::start().await;
-    let project = Project::with_guest("reject", RETRY);
+    let project = Project::with_guest("reject", RETRY).patient();
     let _daemon = project.run(&server).await;
 
     let mut headers = async_nats::HeaderMap::new();
@@ -187,7 +187,8 @@ async fn an_instance_is_fresh_for_every_event_unless_reused() {
         "{}{}",
         plugin_table("fresh", "state", "in.>", "concurrency = 1"),
         plugin_table("reused", "state", "in.>", "concurrency = 1\nisolation = { reuse = 3 }")
-    ));
+    ))
+    .patient();
     let _daemon = project.run(&server).await;
 
     for _ in 0..5 {

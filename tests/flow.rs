@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{self, pull};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Project, Server, Stored, eventually, guest};
@@ -44,10 +44,28 @@ async fn opens(daemon: &Daemon) {
     .await;
 }
 
-async fn is_paused(server: &Server) -> bool {
+async fn consumer(server: &Server) -> consumer::Info {
     let stream = server.jetstream().await.get_stream("IN").await.unwrap();
     let consumer = stream.get_consumer::<pull::Config>("pelton-subject").await.unwrap();
-    consumer.cached_info().paused
+    consumer.cached_info().clone()
+}
+
+async fn is_paused(server: &Server) -> bool {
+    consumer(server).await.paused
+}
+
+/// How many events each host has received, once all that the server has sent out
+/// is with them.
+async fn all_received(server: &Server, daemons: &[&Daemon]) -> Vec<f64> {
+    eventually("what is on its way arrives", async || {
+        let sent = consumer(server).await.delivered.consumer_sequence;
+        let mut received = Vec::new();
+        for daemon in daemons {
+            received.push(metric(daemon, "events_received_total").await);
+        }
+        (received.iter().sum::<f64>() == sent as f64).then_some(received)
+    })
+    .await
 }
 
 /// Which event each output is of, and which attempt the guest saw.
@@ -72,10 +90,13 @@ async fn an_outage_costs_probes_only_and_ends_by_itself() {
     for (more, is_old) in [(unordered, false), (ordered, false), (unordered, true)] {
         let server = if is_old { Server::oldest().await } else { Server::start().await };
         let table = format!("{PATIENT}{}{more}", breaker("200ms"));
-        let project = Project::with_guest("witness", &table);
+        let project = Project::with_guest("witness", &table).patient();
         let daemon = project.run(&server).await;
-        server.publish_all(failing(EVENTS, in_ms(3_000))).await;
-        opens(&daemon).await;
+        server.publish_all(failing(EVENTS, in_ms(8_000))).await;
+        eventually("the circuit breaker opens", async || {
+            (metric(&daemon, "breaker_openings_total").await >= 1.0).then_some(())
+        })
+        .await;
 
         server.settled("IN", "pelton-subject").await;
         eventually("it closes again", async || {
@@ -107,19 +128,16 @@ async fn an_outage_costs_probes_only_and_ends_by_itself() {
 #[tokio::test]
 async fn an_open_breaker_stops_the_pulling_of_all_replicas() {
     let server = Server::start().await;
-    let table = format!("{PATIENT}{}", breaker("50s"));
-    let project = Project::with_guest("witness", &table);
-    let other = Project::with_guest("witness", &format!("{PATIENT}breaker = false\n"));
+    let table = format!("{PATIENT}{}", breaker("1h"));
+    let project = Project::with_guest("witness", &table).patient();
+    let other = Project::with_guest("witness", &format!("{PATIENT}breaker = false\n")).patient();
     let daemon = project.run(&server).await;
     server.publish_all(failing(20, in_ms(3_600_000))).await;
     opens(&daemon).await;
     eventually("the consumer is paused", async || is_paused(&server).await.then_some(())).await;
     let replica = other.run(&server).await;
     assert!(is_paused(&server).await, "a replica that starts ends the pause");
-    let before = (
-        metric(&daemon, "events_received_total").await,
-        metric(&replica, "events_received_total").await,
-    );
+    let before = all_received(&server, &[&daemon, &replica]).await;
 
     server.publish_all(failing(200, in_ms(3_600_000))).await;
     for daemon in [&daemon, &replica] {
@@ -129,12 +147,9 @@ async fn an_open_breaker_stops_the_pulling_of_all_replicas() {
         .await;
     }
 
-    let after = (
-        metric(&daemon, "events_received_total").await,
-        metric(&replica, "events_received_total").await,
-    );
+    let after = all_received(&server, &[&daemon, &replica]).await;
     assert_eq!(metric(&daemon, "breaker_state").await, 2.0);
-    assert_eq!((after, before.1), (before, 0.0));
+    assert_eq!((&after, before[1]), (&before, 0.0));
 }
 
 /// What took the place of the plugin has shown nothing yet.
@@ -161,11 +176,15 @@ async fn a_reload_closes_the_breaker_and_says_so() {
 #[tokio::test]
 async fn an_open_breaker_stops_the_pulling_from_an_older_server() {
     let server = Server::oldest().await;
-    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("50s")));
+    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("1h"))).patient();
     let daemon = project.run(&server).await;
     server.publish_all(failing(20, in_ms(3_600_000))).await;
     opens(&daemon).await;
-    let before = metric(&daemon, "events_received_total").await;
+    eventually("it takes its requests back", async || {
+        (consumer(&server).await.num_waiting == 0).then_some(())
+    })
+    .await;
+    let before = all_received(&server, &[&daemon]).await;
 
     server.publish_all(failing(200, in_ms(3_600_000))).await;
     eventually("the new events are seen to wait", async || {
@@ -175,13 +194,13 @@ async fn an_open_breaker_stops_the_pulling_from_an_older_server() {
 
     assert!(!is_paused(&server).await, "an older server is none that can pause");
     assert_eq!(metric(&daemon, "breaker_state").await, 2.0);
-    assert_eq!(metric(&daemon, "events_received_total").await, before);
+    assert_eq!(all_received(&server, &[&daemon]).await, before);
 }
 
 #[tokio::test]
 async fn rejections_do_not_open_the_breaker() {
     let server = Server::start().await;
-    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("50s")));
+    let project = Project::with_guest("witness", &format!("{PATIENT}{}", breaker("50s"))).patient();
     let daemon = project.run(&server).await;
 
     let bad = json!({ "reject": true }).to_string().into_bytes();
@@ -199,7 +218,7 @@ async fn without_a_breaker_every_attempt_is_made() {
     let server = Server::start().await;
     let table =
         "breaker = false\nretry = { attempts = 2, backoff = { first = \"5ms\", max = \"5ms\" } }";
-    let project = Project::with_guest("witness", table);
+    let project = Project::with_guest("witness", table).patient();
     let daemon = project.run(&server).await;
 
     server.publish_all(failing(100, in_ms(3_600_000))).await;
@@ -229,7 +248,7 @@ fn assert_spaced(out: &[Stored], rate: f64) {
 #[tokio::test]
 async fn a_rate_is_kept_from_a_stream() {
     let server = Server::start().await;
-    let project = Project::with_guest("echo", "rate = \"50/s\"");
+    let project = Project::with_guest("echo", "rate = \"50/s\"").patient();
     server.stream("IN", &["in.>"]).await;
     server.publish_all((0..200).map(|n| ("in.x".to_owned(), n.to_string().into()))).await;
 
@@ -327,7 +346,8 @@ async fn retries_are_rare_while_most_runs_fail_and_quick_again_afterwards() {
     let project = Project::with_guest(
         "witness",
         "breaker = false\nretry = { attempts = 5, backoff = { first = \"20ms\", max = \"3s\" } }",
-    );
+    )
+    .patient();
     let daemon = project.run(&server).await;
     let fails_once = |n: usize| json!({ "n": n, "succeed-at": 2 }).to_string().into_bytes();
     let quick = Duration::from_millis(20);

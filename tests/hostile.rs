@@ -141,9 +141,14 @@ async fn nothing_hostile_reaches_the_server() {
     let server = Server::start().await;
     // Attempts are not worth a try: what breaks a rule does so again.
     let table = plugin_table("subject", "emit", "in.>", "retry = { attempts = 3 }");
-    let project = Project::with_plugins(&table);
+    // What is not answered in time would be published again, and seen twice.
+    let nats = "[nats]\nrequest-timeout = \"60s\"\n";
+    let project = Project::with_plugins(&format!("{nats}{table}")).patient();
     let daemon = project.run(&server).await;
-    let mut everything = server.client().await.subscribe(">").await.unwrap();
+    let witness = server.client().await;
+    let mut everything = witness.subscribe(">").await.unwrap();
+    // It is there before anything is published.
+    witness.flush().await.unwrap();
     let wishes: Vec<_> = subjects().into_iter().chain(headers()).collect();
     let expected: BTreeSet<_> = wishes.iter().map(Value::to_string).collect();
     assert_eq!(expected.len(), wishes.len(), "one is there twice");

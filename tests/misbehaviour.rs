@@ -3,7 +3,7 @@
 
 use crate::{
     delivery::{RETRY, dead_letters},
-    harness::{Daemon, Project, Server, Stored, eventually, plugin_table},
+    harness::{Daemon, Project, Server, Stored, eventually, patient, plugin_table},
 };
 
 /// A misbehaving plugin beside one that behaves.
@@ -14,9 +14,19 @@ struct Beside {
 }
 
 impl Beside {
+    /// What it does ends its runs, and not their time.
     async fn start(guest: &str, more: &str) -> Beside {
+        let table = plugin_table("bad", guest, "in.bad", &format!("{RETRY}\n{more}"));
+        Beside::with(&patient(&table)).await
+    }
+
+    /// Its runs have a second.
+    async fn brisk(guest: &str, more: &str) -> Beside {
+        Beside::with(&plugin_table("bad", guest, "in.bad", &format!("{RETRY}\n{more}"))).await
+    }
+
+    async fn with(bad: &str) -> Beside {
         let server = Server::start().await;
-        let bad = plugin_table("bad", guest, "in.bad", &format!("{RETRY}\n{more}"));
         let good = plugin_table("good", "echo", "in.good", "");
         let project = Project::with_plugins(&format!("{bad}{good}"));
         let daemon = project.run(&server).await;
@@ -73,7 +83,7 @@ async fn a_panic_with_its_message() {
 
 #[tokio::test]
 async fn an_endless_loop() {
-    let dead = Beside::start("spin", "").await.dead_letter("spin").await;
+    let dead = Beside::brisk("spin", "").await.dead_letter("spin").await;
     assert!(["timeout", "cpu"].contains(&reason(&dead)), "{dead:?}");
 }
 
@@ -85,7 +95,7 @@ async fn a_loop_beyond_its_processor_time() {
 
 #[tokio::test]
 async fn a_handler_that_sleeps_for_ever() {
-    let dead = Beside::start("sleep", "").await.dead_letter("sleep").await;
+    let dead = Beside::brisk("sleep", "").await.dead_letter("sleep").await;
     assert_eq!(reason(&dead), "timeout");
     assert!(error(&dead).contains("1s"), "{}", error(&dead));
 }
@@ -112,7 +122,7 @@ async fn a_huge_output() {
 
 #[tokio::test]
 async fn a_million_outputs() {
-    let dead = Beside::start("million", "memory = \"256MiB\"").await.dead_letter("million").await;
+    let dead = Beside::brisk("million", "memory = \"256MiB\"").await.dead_letter("million").await;
     assert!(["output", "timeout", "memory"].contains(&reason(&dead)), "{dead:?}");
 }
 
@@ -187,6 +197,7 @@ async fn nothing_of_the_machine_is_in_reach() {
 
 #[tokio::test]
 async fn loops_on_every_slot_do_not_starve_the_neighbour() {
+    // They go on for longer than the neighbour's events take.
     let beside = Beside::start("spin", "concurrency = 8").await;
     for _ in 0..8 {
         beside.server.publish("in.bad", "spin").await;
@@ -262,11 +273,12 @@ async fn outputs_are_published_all_or_none() {
 async fn events_that_wait_for_their_next_attempt_do_not_hold_up_others() {
     let server = Server::start().await;
     let retry =
-        "concurrency = 2\nretry = { attempts = 3, backoff = { first = \"50s\", max = \"50s\" } }";
-    let project = Project::with_guest("retry-after", retry);
+        "concurrency = 2\nretry = { attempts = 3, backoff = { first = \"1h\", max = \"1h\" } }";
+    let project = Project::with_guest("retry-after", retry).patient();
     let _daemon = project.run(&server).await;
 
-    let wish = |id: usize| format!(r#"{{"succeed-at":2,"wait-ms":45000,"id":{id}}}"#).into_bytes();
+    let wish =
+        |id: usize| format!(r#"{{"succeed-at":2,"wait-ms":3600000,"id":{id}}}"#).into_bytes();
     server.publish_all((0..20).map(|id| ("in.late".to_owned(), wish(id)))).await;
     server.publish("in.good", "good").await;
 

@@ -25,16 +25,42 @@ struct Line {
 
 impl Line {
     async fn with_backlog(n: u64) -> Line {
-        let server = Server::start().await;
-        let proxy = Proxy::start(server.port()).await;
         // Silence is noticed within seconds, not within half a minute.
         let nats = "[nats]\nping-interval = \"500ms\"\nrequest-timeout = \"1s\"\n";
         let plugin = crate::harness::plugin_table("subject", "split", "in.>", "concurrency = 32");
-        let project = Project::with_plugins(&format!("{nats}{plugin}"));
+        Line::through(Network::Pass, n, &format!("{nats}{plugin}")).await
+    }
+
+    /// Through a network that is bad from the beginning. What comes late because the
+    /// machine is busy is not taken for lost; what is lost is missed after that.
+    async fn counted(network: Network, n: u64) -> Line {
+        let nats = "[nats]\nping-interval = \"60s\"\nrequest-timeout = \"8s\"\n";
+        // Runs whose answer is lost are to wait beside each other.
+        let plugin = crate::harness::plugin_table("subject", "split", "in.>", "concurrency = 256")
+            .replace("\"3s\"", "\"15s\"")
+            .replace("\"1s\"", "\"14s\"");
+        Line::through(network, n, &format!("{nats}{plugin}")).await
+    }
+
+    async fn through(network: Network, n: u64, manifest: &str) -> Line {
+        let server = Server::start().await;
+        let proxy = Proxy::start(server.port()).await;
+        proxy.set(network);
+        let project = Project::with_plugins(manifest);
         server.stream("IN", &["in.>"]).await;
         server.publish_all(events(0..n, FAN)).await;
         let daemon = project.run_at(&proxy.url()).await;
         Line { server, proxy, daemon, events: n, _project: project }
+    }
+
+    /// Waits until so many more outputs are stored, and something is left to do
+    /// after that, however fast the daemon is beside this test.
+    async fn is_in_flow(&mut self, more: u64) {
+        while !self.flows(more).await {
+            let n = self.events;
+            self.server.publish_all(events(n..2 * n, FAN)).await;
+            self.events = 2 * n;
+        }
     }
 
     /// Waits until so many more outputs are stored, or all are; whether not all are.
@@ -80,11 +106,10 @@ impl Line {
 async fn twenty_cuts_in_full_flow_lose_and_repeat_nothing() {
     let seed = crate::harness::seed();
     let mut random = StdRng::seed_from_u64(seed);
-    let line = Line::with_backlog(20_000).await;
+    let mut line = Line::with_backlog(20_000).await;
     let mut cuts = 0;
     while cuts < 20 {
-        let is_flowing = line.flows(random.random_range(200..1_500)).await;
-        assert!(is_flowing, "seed {seed}: all was done after {cuts} cuts");
+        line.is_in_flow(random.random_range(200..1_500)).await;
         line.proxy.cut();
         cuts += 1;
     }
@@ -100,8 +125,8 @@ async fn a_network_that_goes_silent_loses_and_repeats_nothing() {
         Network::HalfOpen(Direction::ToServer),
         Network::HalfOpen(Direction::ToClient),
     ] {
-        let line = Line::with_backlog(2_000).await;
-        assert!(line.flows(300).await, "still something to do");
+        let mut line = Line::with_backlog(2_000).await;
+        line.is_in_flow(300).await;
         line.proxy.set(network);
         line.stands_still().await;
         // It gives the silent connection up and asks for another, in vain.
@@ -121,8 +146,7 @@ async fn a_slow_or_late_or_cut_up_network_changes_nothing() {
     for network in
         [Network::Delay(Duration::from_millis(100)), Network::Slow(400_000), Network::Split(7)]
     {
-        let line = Line::with_backlog(1_000).await;
-        line.proxy.set(network);
+        let line = Line::counted(network, 1_000).await;
         line.assert_exactly_once().await;
         assert_eq!(line.daemon.metric(DONE).await, line.events as f64, "{network:?}");
         line.print(&format!("{network:?}")).await;
@@ -131,8 +155,7 @@ async fn a_slow_or_late_or_cut_up_network_changes_nothing() {
 
 #[tokio::test]
 async fn answers_to_publishes_that_are_lost_cost_no_run_and_no_duplicate() {
-    let line = Line::with_backlog(1_000).await;
-    line.proxy.set(Network::DropPublishAcks(20));
+    let line = Line::counted(Network::DropPublishAcks(20), 1_000).await;
     line.assert_exactly_once().await;
     let (caught, dropped) = (line.daemon.metric(DEDUPLICATED).await, line.proxy.dropped());
     assert!(dropped > 20, "{dropped} answers were dropped");
@@ -144,8 +167,7 @@ async fn answers_to_publishes_that_are_lost_cost_no_run_and_no_duplicate() {
 
 #[tokio::test]
 async fn publishes_that_are_lost_are_made_again_before_the_event_is_settled() {
-    let line = Line::with_backlog(1_000).await;
-    line.proxy.set(Network::DropPublishes(20));
+    let line = Line::counted(Network::DropPublishes(20), 1_000).await;
     line.assert_exactly_once().await;
     assert!(line.proxy.dropped() > 20, "{} publishes were dropped", line.proxy.dropped());
     assert_eq!(line.daemon.metric(DEDUPLICATED).await, 0.0);
@@ -154,8 +176,7 @@ async fn publishes_that_are_lost_are_made_again_before_the_event_is_settled() {
 
 #[tokio::test]
 async fn acknowledgements_that_are_lost_cost_a_run_and_no_duplicate() {
-    let line = Line::with_backlog(1_000).await;
-    line.proxy.set(Network::DropAcks(20));
+    let line = Line::counted(Network::DropAcks(20), 1_000).await;
     line.assert_exactly_once().await;
     let (caught, dropped) = (line.daemon.metric(DEDUPLICATED).await, line.proxy.dropped());
     assert!(dropped > 20, "{dropped} acknowledgements were dropped");
@@ -173,7 +194,7 @@ async fn a_replica_that_is_cut_off_without_a_word_costs_no_event() {
     let proxy = Proxy::start(server.port()).await;
     let plugin = crate::harness::plugin_table("subject", "split", "in.>", "");
     let project = Project::with_plugins(&plugin)
-        .edited("timeout = \"1s\"", "timeout = \"500ms\"")
+        .edited("timeout = \"1s\"", "timeout = \"900ms\"")
         .edited("ack-wait = \"3s\"", "ack-wait = \"1s\"");
     server.stream("IN", &["in.>"]).await;
     let first = project.run_at(&proxy.url()).await;
@@ -196,6 +217,10 @@ async fn a_replica_that_is_cut_off_without_a_word_costs_no_event() {
 
     Account::of(&server, 1, FAN).await.assert_all_done();
     assert_eq!(first.metric("pelton_events_received_total{plugin=\"subject\"}").await, 0.0);
-    assert_eq!(second.metric(DONE).await, 1.0);
+    // As often as the server had to deliver it: once, unless the machine is so busy
+    // that the ack wait ends before the answer is there.
+    let received = second.metric("pelton_events_received_total{plugin=\"subject\"}").await;
+    assert!(received >= 1.0);
+    assert_eq!(second.metric(DONE).await, received);
     println!("{deliveries} deliveries went to the replica that was cut off");
 }

@@ -25,7 +25,7 @@ async fn flat(more: &str, events: f64) -> f64 {
     let server = Server::start().await;
     server.stream("IN", &["in.>"]).await;
     server.publish_all((0..BACKLOG).map(slow)).await;
-    let project = Project::with_plugins(&plugin_table("subject", "slow", "in.>", more));
+    let project = Project::with_plugins(&plugin_table("subject", "slow", "in.>", more)).patient();
     let daemon = project.run(&server).await;
     eventually("the host is warm", async || {
         (value(&daemon, "events_done_total").await >= events / 4.0).then_some(())
@@ -71,7 +71,7 @@ async fn no_more_is_asked_for_than_can_run() {
     let server = Server::start().await;
     server.stream("IN", &["in.>"]).await;
     server.publish_all((0..2_000).map(|_| ("in.x".to_owned(), b"900".to_vec()))).await;
-    let project = Project::with_guest("slow", "concurrency = 4\n").edited("\"1s\"", "\"2s\"");
+    let project = Project::with_guest("slow", "concurrency = 4\n").patient();
     let daemon = project.run(&server).await;
 
     let mut most = 0;

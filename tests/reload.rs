@@ -10,18 +10,25 @@ use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{
-    Daemon, Finished, Project, Server, Stored, eventually, guest, plugin_table, verb,
+    Daemon, Finished, Project, Server, Stored, eventually, guest, patient, plugin_table, verb,
 };
 
-/// The plugin `subject` with the guest `tag`, which marks what it publishes.
+/// The plugin `subject` with the guest `tag`, which marks what it publishes. A busy
+/// machine takes none of its runs beyond their time.
 fn tagged(tag: &str, more: &str) -> String {
-    plugin_table("subject", "tag", "in.>", &format!("config = {{ tag = {tag:?} }}\n{more}"))
+    let more = format!("config = {{ tag = {tag:?} }}\n{more}");
+    in_time(&plugin_table("subject", "tag", "in.>", &more))
+}
+
+/// With an ack wait that leaves room for all attempts in the memory of the stream.
+fn in_time(table: &str) -> String {
+    patient(table).replace("\"55s\"", "\"30s\"").replace("\"50s\"", "\"29s\"")
 }
 
 /// A plugin beside it, with one instance that counts its events.
 fn neighbour() -> String {
     let keys = "isolation = { reuse = 1000000 }\nconcurrency = 1";
-    plugin_table("neighbour", "state", "in.next.>", keys)
+    in_time(&plugin_table("neighbour", "state", "in.next.>", keys))
 }
 
 fn event(n: usize, more: &str) -> Vec<u8> {
@@ -59,9 +66,11 @@ async fn reloads(daemon: &Daemon, outcome: &str) -> f64 {
     daemon.metric(&format!("pelton_reloads_total{{outcome=\"{outcome}\"}}")).await
 }
 
+const DONE: &str = "pelton_events_done_total{plugin=\"subject\"}";
+
 #[tokio::test]
 async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
-    const EVENTS: usize = 4_000;
+    const BATCH: usize = 2_000;
     const RELOADS: usize = 20;
     const BAD: usize = 11;
     let server = Server::start().await;
@@ -69,16 +78,19 @@ async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
     let daemon = project.run(&server).await;
     // A backlog, so that something is in flight at every swap.
     let flow = |n| ("in.flow".to_owned(), event(n, r#","sleep-ms":10"#));
-    server.publish_all((0..EVENTS).map(flow)).await;
-
-    let (mut swaps, mut next) = (0, 0);
+    let (mut published, mut swaps, mut next) = (0, 0, 0);
     for reload in 1..=RELOADS {
-        let before = server.count("OUT").await;
+        // However fast the host is beside this test.
+        if server.backlog("IN", "pelton-subject").await.unwrap() < BATCH as u64 {
+            server.publish_all((published..published + BATCH).map(flow)).await;
+            published += BATCH;
+        }
+        let before = daemon.metric(DONE).await;
         // In flow: some events are handled between two reloads, never all.
         eventually("events flow", async || {
             next += 1;
             server.publish("in.next.x", next.to_string()).await;
-            (server.count("OUT").await > before + 40).then_some(())
+            (daemon.metric(DONE).await > before + 40.0).then_some(())
         })
         .await;
         project.rewrite_plugins(&format!("{}{}", variant(reload), neighbour()));
@@ -92,13 +104,11 @@ async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
             swaps += 1;
         }
     }
-    let left = server.backlog("IN", "pelton-subject").await.unwrap();
-    assert!(left > 0, "the flow ended before the reloads did");
     server.settled("IN", "pelton-subject").await;
     server.settled("IN", "pelton-neighbour").await;
 
     let out = server.stored("OUT").await;
-    let (lost, duplicated, tags) = account(&out, EVENTS);
+    let (lost, duplicated, tags) = account(&out, published);
     let metrics = daemon.metrics().await;
     let of_subject = |name: &str| {
         metrics.get(&format!("pelton_{name}{{plugin=\"subject\"}}")).copied().unwrap_or(0.0)
@@ -106,7 +116,7 @@ async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
     let (redelivered, caught) =
         (of_subject("events_redelivered_total"), of_subject("outputs_deduplicated_total"));
     println!(
-        "reload: in={EVENTS} reloads={RELOADS} swapped={swaps} refused=1 lost={lost} \
+        "reload: in={published} reloads={RELOADS} swapped={swaps} refused=1 lost={lost} \
          duplicated={duplicated} redelivered={redelivered} caught={caught} generations={}",
         tags.len()
     );
@@ -114,7 +124,7 @@ async fn twenty_reloads_in_full_flow_lose_and_repeat_nothing() {
     // Drained, each time: nothing had to come again.
     assert_eq!((redelivered, caught), (0.0, 0.0));
     assert_eq!(tags.len(), swaps + 1, "not every generation handled events: {tags:?}");
-    assert_eq!(of_subject("events_done_total"), (EVENTS) as f64);
+    assert_eq!(of_subject("events_done_total"), published as f64);
     assert_eq!(server.count("pelton_DEAD_LETTERS").await, 0);
     assert_eq!(reloads(&daemon, "reloaded").await, swaps as f64);
     assert_eq!(reloads(&daemon, "refused").await, 1.0);
@@ -165,7 +175,7 @@ async fn a_change_holds_from_one_event_to_the_next() {
     assert_eq!(tag_of(&server, "in.x", &event(2, "")).await, "b");
 
     // The component.
-    project.rewrite_plugins(&plugin_table("subject", "echo", "in.>", ""));
+    project.rewrite_plugins(&in_time(&plugin_table("subject", "echo", "in.>", "")));
     assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     assert_eq!(tag_of(&server, "in.x", b"echo").await, "none");
 
@@ -216,7 +226,7 @@ async fn subjects_limits_and_grants_change_in_place() {
     assert_eq!(info.config.filter_subject, "in.b");
 
     // More attempts: seven failures are not the end of it any more.
-    let flaky = plugin_table("subject", "flaky", "in.b", keys);
+    let flaky = in_time(&plugin_table("subject", "flaky", "in.b", keys));
     project.rewrite_plugins(&flaky);
     assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     tag_of(&server, "in.b", br#"{"succeed-at":8}"#).await;
@@ -252,7 +262,10 @@ async fn plugins_come_and_go() {
     server.publish("in.next.x", "x").await;
     server.settled("IN", "pelton-neighbour").await;
     // Its consumer stays, and so does what waits for it.
-    assert_eq!(server.backlog("IN", "pelton-subject").await, Some(1));
+    eventually("one waits for the plugin that is gone", async || {
+        (server.backlog("IN", "pelton-subject").await == Some(1)).then_some(())
+    })
+    .await;
 
     project.rewrite_plugins(&both);
     assert_reloaded(&daemon.reload(project.path()).await, "added subject; untouched neighbour");
@@ -287,7 +300,7 @@ async fn what_is_wrong_is_said_and_the_old_goes_on() {
     ));
     refused(&["host.name", "host.stack", "nats.ping-interval", "restart the host"]).await;
     // A guest that cannot be started is found before anything is touched.
-    let start = plugin_table("subject", "tag", "in.>", "memory = \"64KiB\"");
+    let start = in_time(&plugin_table("subject", "tag", "in.>", "memory = \"64KiB\""));
     project.rewrite_plugins(&start);
     refused(&["memory"]).await;
     // Streams that differ; none is made before all is known to be right.
@@ -365,7 +378,7 @@ async fn watched_files_reload_by_themselves() {
 
 #[tokio::test]
 async fn core_nats_in_full_flow_drops_nothing_uncounted() {
-    const EVENTS: usize = 6_000;
+    const SWAPS: usize = 6;
     let server = Server::start().await;
     server.stream("OUT", &["out.>"]).await;
     let table = |n: usize| {
@@ -382,28 +395,30 @@ async fn core_nats_in_full_flow_drops_nothing_uncounted() {
     let client = server.client().await;
     // No more at once than the old one settles within a moment.
     let mut handled = client.subscribe("out.flow").await.unwrap();
+    // For as long as there are swaps to come.
+    let (end, ended) = tokio::sync::watch::channel(false);
     let feeding = tokio::spawn(async move {
-        for n in 0..EVENTS {
+        let mut n = 0;
+        while !*ended.borrow() {
             client.publish("in.flow", event(n, r#","sleep-ms":1"#).into()).await.unwrap();
-            if n >= 100 {
+            n += 1;
+            if n > 100 {
                 handled.next().await.unwrap();
             }
         }
         client.flush().await.unwrap();
+        n
     });
 
-    let mut swaps = 0;
-    while !feeding.is_finished() || swaps < 5 {
+    for swap in 1..=SWAPS {
         let before = server.count("OUT").await;
-        eventually("events flow", async || {
-            (server.count("OUT").await > before + 20 || feeding.is_finished()).then_some(())
-        })
-        .await;
-        swaps += 1;
-        project.rewrite(&table(swaps));
+        eventually("events flow", async || (server.count("OUT").await > before + 20).then_some(()))
+            .await;
+        project.rewrite(&table(swap));
         assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     }
-    feeding.await.unwrap();
+    end.send_replace(true);
+    let events = feeding.await.unwrap();
     let done = eventually("sent = handled + dropped", async || {
         let metrics = daemon.metrics().await;
         let sum = |name: &str| {
@@ -412,26 +427,30 @@ async fn core_nats_in_full_flow_drops_nothing_uncounted() {
         };
         let (done, dropped) = (sum("pelton_events_done_total"), sum("pelton_events_dropped_total"));
         let dropped = dropped + sum("pelton_core_dropped_total");
-        assert!(done + dropped <= EVENTS as f64, "{done} + {dropped}");
-        (done + dropped == EVENTS as f64).then_some(done)
+        assert!(done + dropped <= events as f64, "{done} + {dropped}");
+        (done + dropped == events as f64).then_some(done)
     })
     .await;
-    let (lost, duplicated, tags) = account(&server.stored("OUT").await, EVENTS);
+    let (lost, duplicated, tags) = account(&server.stored("OUT").await, events);
     println!(
-        "reload of core NATS: sent={EVENTS} swaps={swaps} handled={done} lost={lost} \
+        "reload of core NATS: sent={events} swaps={SWAPS} handled={done} lost={lost} \
          duplicated={duplicated} generations={}",
         tags.len()
     );
-    assert_eq!((lost, duplicated), (EVENTS - done as usize, 0));
-    assert_eq!(done as usize, EVENTS, "the queue holds all: nothing had to be dropped");
+    assert_eq!((lost, duplicated), (events - done as usize, 0));
+    assert_eq!(done as usize, events, "the queue holds all: nothing had to be dropped");
     assert!(tags.len() >= 4, "{tags:?}");
 }
 
 #[tokio::test]
 async fn a_retry_that_waits_is_taken_over_by_the_new_settings() {
     let server = Server::start().await;
-    let retry = "retry = { attempts = 50, backoff = { first = \"50ms\", max = \"100ms\" } }";
-    let project = Project::with_plugins(&tagged("a", retry));
+    // The attempts last for longer than a reload takes on a busy machine.
+    let retry =
+        "breaker = false\nretry = { attempts = 30, backoff = { first = \"50ms\", max = \"3s\" } }";
+    let table =
+        |tag| tagged(tag, retry).replace("\"30s\"", "\"12s\"").replace("\"29s\"", "\"11s\"");
+    let project = Project::with_plugins(&table("a"));
     let daemon = project.run(&server).await;
     server.publish_all((0..20).map(|n| ("in.flow".to_owned(), event(n, r#","until":"b""#)))).await;
     eventually("all fail", async || {
@@ -440,7 +459,7 @@ async fn a_retry_that_waits_is_taken_over_by_the_new_settings() {
     })
     .await;
 
-    project.rewrite_plugins(&tagged("b", retry));
+    project.rewrite_plugins(&table("b"));
     assert_reloaded(&daemon.reload(project.path()).await, "swapped subject");
     server.settled("IN", "pelton-subject").await;
 
@@ -495,7 +514,7 @@ async fn a_stop_during_a_reload_drains_all_the_same() {
 
     assert!(status.success(), "{}", daemon.log());
     assert_eq!(server.count("OUT").await, 1);
-    assert_eq!(server.backlog("IN", "pelton-subject").await, Some(0));
+    server.settled("IN", "pelton-subject").await;
 }
 
 #[tokio::test]
@@ -526,7 +545,7 @@ async fn a_server_that_goes_away_at_the_swap_leaves_no_plugin_dead() {
     let project = Project::with_plugins(&tagged("a", ""));
     let daemon = project.run(&server).await;
     // The swap waits for this event; meanwhile the server goes away.
-    server.publish("in.x", event(0, r#","sleep-ms":900"#)).await;
+    server.publish("in.x", event(0, r#","sleep-ms":10000"#)).await;
     eventually("it runs", async || {
         let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
         (running == 1.0).then_some(())
@@ -607,7 +626,7 @@ async fn a_consumer_that_differs_is_updated_on_request() {
     let mut daemon = project.run(&server).await;
     assert_eq!(tag_of(&server, "in.x", &event(1, "")).await, "a");
     daemon.stop().await;
-    project.rewrite_plugins(&tagged("b", "").replace("\"3s\"", "\"4s\"").replace("in.>", "in.x"));
+    project.rewrite_plugins(&tagged("b", "").replace("\"30s\"", "\"31s\"").replace("in.>", "in.x"));
 
     let mut daemon = project.launch(&server);
     assert_eq!(daemon.end().await.code(), Some(2));
@@ -633,7 +652,7 @@ async fn what_the_server_refuses_at_the_swap_leaves_the_old_settings() {
     let project = Project::new(&queue(&tagged("a", "").replace("in.>", "in.a")));
     let daemon = project.run(&server).await;
     // The swap waits for this event; meanwhile somebody else takes the subject.
-    server.publish("in.a", event(0, r#","sleep-ms":900"#)).await;
+    server.publish("in.a", event(0, r#","sleep-ms":10000"#)).await;
     eventually("it runs", async || {
         let running = daemon.metric("pelton_inflight_events{plugin=\"subject\"}").await;
         (running == 1.0).then_some(())
@@ -651,7 +670,11 @@ async fn what_the_server_refuses_at_the_swap_leaves_the_old_settings() {
     stream.create_consumer(thief).await.unwrap();
 
     daemon.says("it runs with its old settings again").await;
-    assert_eq!(reloads(&daemon, "unfinished").await, 1.0);
+    // Counted when all of it is done, a little after that was said.
+    eventually("it is counted", async || {
+        (reloads(&daemon, "unfinished").await == 1.0).then_some(())
+    })
+    .await;
     assert_eq!(tag_of(&server, "in.a", &event(1, "")).await, "a");
     assert_eq!(daemon.get("/readyz").await.unwrap().0, 200);
 

@@ -131,9 +131,13 @@ impl Chaos {
     async fn start(plan: Plan, random: StdRng) -> Chaos {
         let server = Server::start().await;
         let keys = "concurrency = 64\nretry = { attempts = 5, backoff = { first = \"50ms\", max = \"500ms\" } }";
-        let project = Project::with_guest("split", keys);
+        // A kill takes attempts, and a time-out must not take the last of them.
+        let project =
+            Project::with_guest("split", keys).edited("timeout = \"1s\"", "timeout = \"2500ms\"");
         server.stream("IN", &["in.>"]).await;
-        let jetstream = server.jetstream().await;
+        let mut jetstream = server.jetstream().await;
+        // A killed server takes requests with it, which are to be made again soon.
+        jetstream.set_timeout(Duration::from_secs(5));
         let feeder = tokio::spawn(feed(jetstream.clone(), plan.events));
         let mut hosts = Vec::new();
         for _ in 0..REPLICAS {

@@ -25,6 +25,9 @@ use super::{
 type SourceOf<W> = <<W as World>::Broker as pelton::broker::Broker>::Source;
 type DeliveryOf<W> = <SourceOf<W> as pelton::broker::Source>::Delivery;
 
+/// So late actions may be: `is_sure` has shown that it changes nothing.
+pub const MOST_LATE: Duration = Duration::from_millis(40);
+
 /// What came and is not answered, by source, sequence and attempt; and the trace.
 struct Record<D> {
     began: Instant,
@@ -40,6 +43,15 @@ struct Runner<'a, W: World> {
     n_filled: u32,
     tick: u32,
     delay: Delay,
+    is_late: bool,
+}
+
+/// What a run showed.
+pub struct Trace {
+    /// Sorted within a tick.
+    pub lines: Vec<Line>,
+    /// Whether actions were so late that the trace says nothing.
+    pub is_late: bool,
 }
 
 /// A task that takes whatever a source brings.
@@ -57,8 +69,8 @@ impl Drop for Reader {
 /// How late a group of actions is.
 pub type Delay = fn(u32) -> Duration;
 
-/// The trace of `script` with the stream `stream` in `world`, sorted within a tick.
-pub async fn run<W: World>(world: &W, stream: &str, script: &Script, delay: Delay) -> Vec<Line> {
+/// The trace of `script` with the stream `stream` in `world`.
+pub async fn run<W: World>(world: &W, stream: &str, script: &Script, delay: Delay) -> Trace {
     let record = Record { began: Instant::now(), held: BTreeMap::new(), lines: Vec::new() };
     let mut runner = Runner {
         world,
@@ -68,6 +80,7 @@ pub async fn run<W: World>(world: &W, stream: &str, script: &Script, delay: Dela
         n_filled: 0,
         tick: 0,
         delay,
+        is_late: false,
     };
     for group in &script.groups {
         runner.until_tick().await;
@@ -81,13 +94,15 @@ pub async fn run<W: World>(world: &W, stream: &str, script: &Script, delay: Dela
     world.delete_stream(stream).await;
     let mut lines = std::mem::take(&mut runner.record.lock().unwrap().lines);
     lines.sort();
-    lines
+    Trace { lines, is_late: runner.is_late }
 }
 
 impl<W: World> Runner<'_, W> {
-    async fn until_tick(&self) {
+    async fn until_tick(&mut self) {
         let began = self.record.lock().unwrap().began;
-        sleep_until(began + TICK * self.tick + (self.delay)(self.tick)).await;
+        let due = began + TICK * self.tick + (self.delay)(self.tick);
+        sleep_until(due).await;
+        self.is_late |= due.elapsed() > MOST_LATE;
     }
 
     fn note(&self, text: String) {

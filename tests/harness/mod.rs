@@ -3,7 +3,7 @@
 pub use daemon::{Daemon, Finished, on_terminal, pelton, run as verb, shell};
 pub use guests::{build, build_example, guest, language_path};
 pub use oracle::{Account, events};
-pub use project::{Project, plugin_table};
+pub use project::{Project, patient, plugin_table};
 pub use proxy::{Direction, Network, Proxy};
 pub use server::{Server, Stored};
 pub use web::Web;

@@ -47,6 +47,17 @@ impl Project {
         self
     }
 
+    /// With time for its runs and their answers that even a machine that has much
+    /// else to do does not take: where runs and deliveries are counted.
+    pub fn patient(self) -> Project {
+        let file = self.path().join("pelton.toml");
+        let manifest = std::fs::read_to_string(&file).unwrap();
+        // Many attempts that may take long want a long memory.
+        let manifest = manifest.replace(STREAMS, &format!("{STREAMS}duplicate-window = \"3h\"\n"));
+        std::fs::write(&file, patient(&manifest)).unwrap();
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -97,11 +108,20 @@ impl Project {
     }
 }
 
+/// The same tables with a long time-out and a longer ack wait.
+pub fn patient(tables: &str) -> String {
+    assert!(tables.contains(BRISK), "no plugin with the usual times in\n{tables}");
+    tables.replace(BRISK, "ack-wait = \"55s\"\ntimeout = \"50s\"\n")
+}
+
+/// The times of [`plugin_table`].
+const BRISK: &str = "ack-wait = \"3s\"\ntimeout = \"1s\"\n";
+
 /// A table for a plugin that reads `subscribe` from the stream IN.
 pub fn plugin_table(plugin: &str, guest_name: &str, subscribe: &str, more: &str) -> String {
     format!(
         "[plugins.{plugin}]\ncomponent = {:?}\nstream = \"IN\"\nsubscribe = [\"{subscribe}\"]\n\
-         publish = [\"out.>\"]\nack-wait = \"3s\"\ntimeout = \"1s\"\n{more}\n",
+         publish = [\"out.>\"]\n{BRISK}{more}\n",
         guest(guest_name)
     )
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::LazyLock,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use async_nats::jetstream::{self, consumer::pull, stream};
@@ -14,12 +14,17 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    time::{Instant, sleep},
 };
 
-use super::{eventually, root};
+use super::{PATIENCE, eventually, root};
 
 /// The binary, found or fetched once.
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| set_up(&[]));
+
+/// How long one request of a test may take: long for a busy machine; but some are
+/// lost when a server is killed, and are to be made again.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// The oldest that we know of.
 const OLDEST: &str = "2.10.26";
@@ -104,11 +109,15 @@ impl Server {
     }
 
     pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(self.url()).await.expect("connect to the test's nats-server")
+        let options = async_nats::ConnectOptions::new();
+        let patient = options.connection_timeout(ANSWER).request_timeout(Some(ANSWER));
+        patient.connect(self.url()).await.expect("connect to the test's nats-server")
     }
 
     pub async fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(self.client().await)
+        let mut jetstream = jetstream::new(self.client().await);
+        jetstream.set_timeout(ANSWER);
+        jetstream
     }
 
     /// Ends the server as a power cut would, without a word to anyone.
@@ -175,7 +184,7 @@ impl Server {
         let config = stream::Config {
             name: name.to_owned(),
             subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
-            duplicate_window: std::time::Duration::from_secs(600),
+            duplicate_window: Duration::from_secs(600),
             ..Default::default()
         };
         self.jetstream().await.create_stream(config).await.unwrap()
@@ -260,12 +269,50 @@ impl Server {
         Some(info.num_pending + info.num_ack_pending as u64)
     }
 
-    /// Waits until a durable consumer has nothing left to do.
+    /// Waits until a durable consumer has nothing left to do: for as long as that
+    /// grows less, since a slow machine may take long over many events.
     pub async fn settled(&self, stream: &str, durable: &str) {
-        eventually(&format!("consumer {durable} settles everything"), async || {
-            (self.backlog(stream, durable).await == Some(0)).then_some(())
-        })
-        .await;
+        let (mut least, mut since) = (u64::MAX, Instant::now());
+        loop {
+            match self.backlog(stream, durable).await {
+                Some(0) if self.has_heard_of_all(stream, durable).await => return,
+                Some(left) if left < least => (least, since) = (left, Instant::now()),
+                _ => {}
+            }
+            let waited = since.elapsed();
+            assert!(waited < PATIENCE, "{durable}: {least} left, and none settled for {waited:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Whether a consumer was handed the last message that is for it. It hears of a
+    /// message a little after the publisher has the answer of the stream: until
+    /// then its backlog is 0.
+    async fn has_heard_of_all(&self, stream: &str, durable: &str) -> bool {
+        let jetstream = self.jetstream().await;
+        let Ok(handle) = jetstream.get_stream(stream).await else { return false };
+        let consumer = handle.get_consumer::<pull::Config>(durable).await;
+        let Ok(info) = consumer.map(|consumer| consumer.cached_info().clone()) else {
+            return false;
+        };
+        let mut filters = info.config.filter_subjects;
+        if filters.is_empty() {
+            let only = info.config.filter_subject;
+            filters.push(if only.is_empty() { ">".to_owned() } else { only });
+        }
+        for filter in filters {
+            // As JSON: the client cannot read every message that tests publish.
+            let wish = serde_json::json!({ "last_by_subj": filter });
+            let verb = format!("STREAM.MSG.GET.{stream}");
+            let Ok::<serde_json::Value, _>(answer) = jetstream.request(verb, &wish).await else {
+                return false;
+            };
+            let last = answer["message"]["seq"].as_u64().unwrap_or(0);
+            if info.delivered.stream_sequence < last {
+                return false;
+            }
+        }
+        true
     }
 }
 

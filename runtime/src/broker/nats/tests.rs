@@ -20,7 +20,11 @@ mod malformed;
 mod server;
 mod setup;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Two slow cores run all other tests meanwhile.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Longer than that: what is wasted does not come again while a test waits for it.
+const ACK_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Asks again and again, and fails when the answer stays no.
 async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
@@ -61,7 +65,7 @@ fn subscription(ack: Ack) -> Subscription {
         subjects: patterns(&["in.>"]),
         from: From::Stream {
             stream: "IN".to_owned(),
-            ack_wait: Duration::from_secs(30),
+            ack_wait: ACK_WAIT,
             max_deliver: 10,
             start: Start::All,
             ack,

@@ -106,7 +106,7 @@ async fn reads(subject: &[u8], block: &[u8]) -> bool {
     let client = async_nats::connect(address.to_string()).await.unwrap();
     let mut subscriber = client.subscribe(">").await.unwrap();
     let came = tokio::select! {
-        came = timeout(Duration::from_secs(10), subscriber.next()) => came.unwrap().is_some(),
+        came = timeout(Duration::from_secs(180), subscriber.next()) => came.unwrap().is_some(),
         () = async { server.await.unwrap() } => false,
     };
     // Both may be true at once: the message came, and then the end.
