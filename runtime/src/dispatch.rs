@@ -62,8 +62,9 @@ mod requests;
 mod tries;
 mod verdict;
 
-/// How long a run that is cut off at the end of the drain time may take to end.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a run that is cut off at the end of the drain time may take to end: its
+/// event is given back, and that it was not run is noted, by questions to the server.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The most events of an ordered plugin in hand: those that run, and those that
 /// wait for others of their key.
