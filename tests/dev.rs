@@ -3,13 +3,12 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
-use crate::harness::{Project, Server, eventually, guest, pelton};
+use crate::harness::{Project, Server, eventually, free_port, guest, pelton};
 
 /// A running `pelton dev`, with all that it prints.
 struct Dev {
@@ -93,11 +92,6 @@ fn listen(from: impl std::io::Read + Send + 'static, said: &Arc<Mutex<String>>) 
     });
 }
 
-/// A port that was free a moment ago.
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A project whose compiler copies `handler.txt`, and complains if that is empty.
 fn project(port: u16) -> Project {
     let manifest = format!(
@@ -126,7 +120,7 @@ fn save(project: &Project, guest_name: Option<&str>) {
 
 #[tokio::test]
 async fn one_command_builds_runs_and_follows_saves() {
-    let port = port();
+    let port = free_port();
     let project = project(port);
     let mut dev = Dev::start(&project, &[]);
     dev.says("nats-server started at 127.0.0.1:", 1).await;
@@ -162,7 +156,7 @@ async fn one_command_builds_runs_and_follows_saves() {
 /// What it prints into the watched folder calls for no build, which would print more.
 #[tokio::test]
 async fn its_own_log_is_no_source() {
-    let project = project(port());
+    let project = project(free_port());
     let into = |name| fs::File::create(project.path().join("src").join(name)).unwrap();
     let mut child =
         dev_command(&project).stdout(into("shown.txt")).stderr(into("log.txt")).spawn().unwrap();
@@ -190,7 +184,7 @@ async fn its_own_log_is_no_source() {
 #[tokio::test]
 async fn its_server_goes_with_it_however_it_ends() {
     for (signal, code) in [("-HUP", Some(0)), ("-KILL", None)] {
-        let port = port();
+        let port = free_port();
         let project = project(port);
         let mut dev = Dev::start(&project, &[]);
         dev.says("\"running\"", 1).await;
@@ -204,7 +198,7 @@ async fn its_server_goes_with_it_however_it_ends() {
 
 #[tokio::test]
 async fn streams_last_until_fresh() {
-    let port = port();
+    let port = free_port();
     let project = project(port);
     let mut stored = Vec::new();
     for flags in [&[][..], &[], &["--fresh"]] {
@@ -227,7 +221,7 @@ async fn streams_last_until_fresh() {
 
 #[tokio::test]
 async fn mistakes_are_waited_out() {
-    let project = project(port());
+    let project = project(free_port());
     let manifest = project.path().join("pelton.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("subscribe", "subscrbe")).unwrap();
@@ -249,7 +243,7 @@ async fn mistakes_are_waited_out() {
 
 #[tokio::test]
 async fn outputs_that_are_refused_are_not_shown_as_published() {
-    let project = project(port())
+    let project = project(free_port())
         .edited("[\"out.>\"]\n[plugins.subject.build", "[\"out.y\"]\n[plugins.subject.build");
     let mut dev = Dev::start(&project, &[]);
     dev.says("\"running\"", 1).await;
@@ -299,7 +293,9 @@ async fn a_server_that_is_there_is_used() {
     dev.says("\"running\"", 1).await;
     dev.types("in.x hello");
     dev.says("  out  out.x hello", 1).await;
-    assert_eq!(server.count("OUT").await, 1);
+    // It is shown when the run ends, and stored after that.
+    let stored = async || (server.count("OUT").await == 1).then_some(());
+    eventually("the output is stored", stored).await;
     assert!(!dev.said().contains("nats-server started"), "{}", dev.said());
     assert_eq!(dev.stops().await, Some(0));
     assert_eq!(server.count("OUT").await, 1, "and left alone");
@@ -307,7 +303,7 @@ async fn a_server_that_is_there_is_used() {
 
 #[tokio::test]
 async fn without_a_server_it_says_how_to_get_one() {
-    let project = project(port());
+    let project = project(free_port());
     let missing = |path: &str, program: &str, url: &str| {
         let output = pelton()
             .args(["dev", "--nats-server", program, "--nats-url", url])
@@ -319,7 +315,7 @@ async fn without_a_server_it_says_how_to_get_one() {
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).unwrap()
     };
-    let here = format!("nats://127.0.0.1:{}", port());
+    let here = format!("nats://127.0.0.1:{}", free_port());
     let said = missing("/nonexistent", "/nonexistent/nats-server", &here);
     assert!(said.contains("cannot be run") && said.contains("install nats-server"), "{said}");
     let said = missing("/nonexistent", "nats-server", "nats://nats.invalid:4222");
@@ -328,7 +324,7 @@ async fn without_a_server_it_says_how_to_get_one() {
 
 #[tokio::test]
 async fn without_a_shell_it_says_what_the_server_needs_one_for() {
-    let project = project(port());
+    let project = project(free_port());
     let output = pelton()
         .arg("dev")
         .env("PELTON_NATS_SERVER", Server::usual_binary())
@@ -345,7 +341,7 @@ async fn without_a_shell_it_says_what_the_server_needs_one_for() {
 
 #[tokio::test]
 async fn a_server_that_ends_by_itself_ends_it() {
-    let project = project(port());
+    let project = project(free_port());
     let mut dev = Dev::start(&project, &[]);
     dev.says("\"running\"", 1).await;
     // Each line of its log begins with its process: `[4711] …`.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use pelton::explain::{self, PAGES};
 
 use super::{after_mark, agree, pages};
-use crate::harness::{Project, root, verb};
+use crate::harness::{Project, free_port, root, verb};
 
 /// Where a code may stand in the sources, just before its quotes.
 const PLACES: [&str; 6] = ["Problem::new(", ".problem(", "code: ", "code = ", "failed(", "refuse("];
@@ -83,10 +83,7 @@ fn mistakes_name_their_codes() {
     assert!(finished.stderr.starts_with("error[core-module]: "), "{}", finished.stderr);
     assert!(finished.stderr.contains("pelton explain core-module"), "{}", finished.stderr);
 
-    // A port on which nobody listens: the one of a listener that is gone.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("nats://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("nats://127.0.0.1:{}", free_port());
     let project = Project::with_guest("echo", "");
     let finished = verb(project.path(), &["check", "--connect", "--nats-url", &url]);
     assert!(finished.stderr.contains("error[nats-unreachable]: "), "{}", finished.stderr);

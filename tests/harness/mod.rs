@@ -5,7 +5,7 @@ pub use guests::{build, build_example, guest, language_path};
 pub use oracle::{Account, events};
 pub use project::{Project, patient, plugin_table};
 pub use proxy::{Direction, Network, Proxy};
-pub use server::{Server, Stored};
+pub use server::{Server, Stored, free_port};
 pub use web::Web;
 
 mod daemon;

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -40,6 +43,21 @@ fn set_up(version: &[&str]) -> PathBuf {
         "scripts/setup-nats found no nats-server: see its message above"
     );
     PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())
+}
+
+/// A port on which nobody listens, and that nobody else is given: below those that
+/// the system hands out, to tests that ask for any port and to their connections.
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 12_000;
+    const N: u16 = 20_000;
+    // Two runs of the tests at a time do not begin with the same ones.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+    loop {
+        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % N;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub struct Server {
@@ -95,7 +113,9 @@ impl Server {
     pub async fn with_binary(binary: &Path, config: &str) -> Server {
         let folder = TempDir::with_prefix("pelton-test-").unwrap();
         let (binary, config) = (binary.to_owned(), config.to_owned());
-        let mut server = Server { process: None, binary, folder, port: 0, config };
+        // Its own while it is down, too.
+        let port = free_port();
+        let mut server = Server { process: None, binary, folder, port, config };
         server.launch().await;
         server
     }
@@ -148,9 +168,9 @@ impl Server {
         for old in std::fs::read_dir(&ports).unwrap() {
             std::fs::remove_file(old.unwrap().path()).unwrap();
         }
-        let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nports_file_dir: {ports:?}\nlog_file: {:?}\n{}\n",
+            "listen: \"127.0.0.1:{}\"\nports_file_dir: {ports:?}\nlog_file: {:?}\n{}\n",
+            self.port,
             folder.join("nats.log"),
             self.config.replace(
                 "jetstream {",
