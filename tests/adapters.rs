@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use crate::{
     delivery::{RETRY, dead_letters},
     harness::{
-        Account, Daemon, Finished, Project, Server, Stored, events, eventually, guest,
+        Account, Daemon, Finished, PATIENCE, Project, Server, Stored, events, eventually, guest,
         plugin_table, verb,
     },
 };
@@ -27,8 +27,12 @@ struct Adapted {
 
 impl Adapted {
     async fn start(guest: &str, more: &str) -> Adapted {
-        let server = Server::start().await;
         let project = Project::with_guest(guest, &format!("{RETRY}\n{more}"));
+        Adapted::of(project.patient()).await
+    }
+
+    async fn of(project: Project) -> Adapted {
+        let server = Server::start().await;
         let daemon = project.run(&server).await;
         Adapted { server, daemon, project }
     }
@@ -88,7 +92,10 @@ async fn nothing_leaves_when_it_fails_and_the_retries_are_those_of_the_plugin() 
             ("fail no stock", "retry", "no stock"),
             ("spin", "timeout", "time-out"),
         ] {
-            let adapted = Adapted::start(name, "").await;
+            let project = Project::with_guest(name, RETRY).patient();
+            // Only where a time-out is to end the runs is it a short one.
+            let timeout = if end == "spin" { "timeout = \"1s\"" } else { "timeout = \"50s\"" };
+            let adapted = Adapted::of(project.edited("timeout = \"50s\"", timeout)).await;
             let script = format!("publish out.a one\npublish out.a two\n{end}");
             let dead = adapted.dead_letter(&script).await;
             let (reason, error) = reason(&dead);
@@ -270,7 +277,8 @@ async fn what_an_output_has_no_place_for_is_said() {
 
 fn core_table(guest_name: &str, more: &str) -> String {
     format!(
-        "[plugins.subject]\ncomponent = {:?}\nsubscribe = [\"in.>\"]\npublish-core = [\"out.>\"]\n{more}\n",
+        "[plugins.subject]\ncomponent = {:?}\nsubscribe = [\"in.>\"]\npublish-core = [\"out.>\"]\n\
+         timeout = \"50s\"\n{more}\n",
         guest(guest_name)
     )
 }
@@ -287,7 +295,7 @@ async fn answer_to(name: &str, more: &str, script: &str) -> (String, String) {
     let mut out = client.subscribe("out.answer").await.unwrap();
     client.flush().await.unwrap();
     client.publish("in.x", script.to_owned().into()).await.unwrap();
-    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), out.next()).await;
+    let answer = tokio::time::timeout(PATIENCE, out.next()).await;
     let answer = answer.unwrap_or_else(|_| panic!("no answer; log:\n{}", daemon.log())).unwrap();
     (String::from_utf8(answer.payload.to_vec()).unwrap(), daemon.log())
 }

@@ -53,7 +53,7 @@ pub async fn four_letters(server: &Server) -> Project {
     let once = "retry = { attempts = 1 }";
     let picky = plugin_table("picky", "reject", "in.a.>", once);
     let fragile = plugin_table("fragile", "trap", "in.b.>", once);
-    let project = Project::with_plugins(&format!("{picky}{fragile}"));
+    let project = Project::with_plugins(&format!("{picky}{fragile}")).patient();
     let mut daemon = project.run(server).await;
     for (n, subject) in ["in.a.x", "in.b.x", "in.a.y", "in.b.y"].iter().enumerate() {
         server.publish(subject, if n % 2 == 0 { "reject" } else { "trap" }).await;
@@ -74,7 +74,7 @@ struct Mended {
 impl Mended {
     async fn new(guest_name: &str) -> Mended {
         let server = Server::start().await;
-        Mended { project: Project::with_guest(guest_name, RETRY), server }
+        Mended { project: Project::with_guest(guest_name, RETRY).patient(), server }
     }
 
     /// Another component under the same name.

@@ -22,7 +22,8 @@ impl Reach {
     /// A plugin with these grants, and files in its folder.
     async fn start(grants: &str, files: &[(&str, &str)]) -> Reach {
         let project =
-            Project::with_guest("reach", &format!("isolation = {{ reuse = 100 }}\n{grants}"));
+            Project::with_guest("reach", &format!("isolation = {{ reuse = 100 }}\n{grants}"))
+                .patient();
         for (name, text) in files {
             let path = project.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

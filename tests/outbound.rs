@@ -9,7 +9,7 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 
-use crate::harness::{Daemon, Project, Server, Web, eventually};
+use crate::harness::{Daemon, Project, Server, Web, eventually, free_port};
 
 struct Fetch {
     server: Server,
@@ -192,7 +192,7 @@ async fn a_name_leads_into_the_networks_that_are_named_for_it_and_nowhere_else()
 #[tokio::test]
 async fn nothing_that_a_server_does_lasts_for_ever() {
     let web = Web::start().await;
-    let options = "[plugins.subject.http-options]\ntimeout = \"300ms\"\nresponse-bytes = \"256KiB\"\nheader-bytes = \"16KiB\"\nrequest-bytes = \"64KiB\"";
+    let options = "[plugins.subject.http-options]\ntimeout = \"5s\"\nresponse-bytes = \"256KiB\"\nheader-bytes = \"16KiB\"\nrequest-bytes = \"64KiB\"";
     let fetch = Fetch::start(&format!("{}{options}", granted(&web))).await;
     for (path, code, said) in [
         ("/silent", "HttpResponseTimeout", "http-options.timeout"),
@@ -216,11 +216,9 @@ async fn nothing_that_a_server_does_lasts_for_ever() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_an_error_for_the_guest() {
-    let web = Web::start().await;
-    let (grants, request) = (granted(&web), get(&web, "/"));
-    drop(web);
-    let fetch = Fetch::start(&grants).await;
-    let error = fetch.error(request).await;
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    let fetch = Fetch::start(&format!("http = [\"http://{nowhere}\"]\n")).await;
+    let error = fetch.error(json!({ "url": ["http", nowhere, "/"] })).await;
     assert!(error.contains("ConnectionRefused"), "{error}");
     fetch.said("no connection");
 }
@@ -228,13 +226,13 @@ async fn a_server_that_is_not_there_is_an_error_for_the_guest() {
 #[tokio::test]
 async fn a_body_that_nobody_wants_is_taken_all_the_same() {
     let (web, other) = (Web::start().await, Web::start().await);
-    let closed = Web::start().await;
+    let closed = format!("127.0.0.1:{}", free_port());
     let options = "[plugins.subject.http-options]\nrequest-bytes = \"1MiB\"";
-    let origins = format!("\"http://{}\", \"http://{}\"", web.authority(), closed.authority());
+    let origins = format!("\"http://{}\", \"http://{closed}\"", web.authority());
     let fetch = Fetch::start(&format!("http = [{origins}]\n{options}")).await;
-    let mut requests = [&web, &closed, &other].map(|to| post(to, "/echo", 1_000_000));
+    let mut requests = [&web, &web, &other].map(|to| post(to, "/echo", 1_000_000));
     requests[0]["body"] = json!(1_500_000);
-    drop(closed);
+    requests[1]["url"] = json!(["http", closed, "/echo"]);
     for request in &mut requests {
         request["whole"] = json!(true);
     }
@@ -272,7 +270,8 @@ async fn requests_of_a_run_wait_for_a_place() {
 #[tokio::test]
 async fn places_that_nobody_gives_back_are_an_error_for_those_who_wait() {
     let web = Web::start().await;
-    let options = "[plugins.subject.http-options]\nrequests = 2\nconnect-timeout = \"50ms\"\ntimeout = \"300ms\"";
+    // The third gives up long before the others do.
+    let options = "[plugins.subject.http-options]\nrequests = 2\nconnect-timeout = \"50ms\"\ntimeout = \"10s\"";
     let fetch = Fetch::start(&format!("{}{options}", granted(&web))).await;
     let requests = vec![get(&web, "/silent"); 3];
     let answers = fetch.asked(json!({ "requests": requests, "parallel": true })).await;

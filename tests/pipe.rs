@@ -205,7 +205,8 @@ fn retries_take_their_pauses_unless_told_otherwise() {
         "[plugins.subject.retry]\nbackoff = { first = \"1h\", max = \"1h\" }",
     );
     let project = project
-        .edited("ack-wait = \"3s\"", "ack-wait = \"3s\"\nrate = \"3/h\"")
+        .edited("timeout = \"1s\"", "timeout = \"50s\"\nrate = \"3/h\"")
+        .edited("ack-wait = \"3s\"", "ack-wait = \"55s\"")
         .edited("[\"out.>\"]\n\n", "[\"out.>\"]\nduplicate-window = \"1day\"\n\n");
     let input = "{\"subject\":\"in.x\",\"payload\":{\"succeed-at\":5}}\n".repeat(2);
     let finished = pipe(&project, &["--no-backoff"], input.as_bytes());

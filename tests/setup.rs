@@ -206,7 +206,7 @@ async fn missing_permissions_are_named() {
     )
     .await;
     let project = Project::new(&format!(
-        "[nats]\nuser = \"u\"\npassword = {{ from-file = \"password\" }}\nrequest-timeout = \"1s\"\n\
+        "[nats]\nuser = \"u\"\npassword = {{ from-file = \"password\" }}\nrequest-timeout = \"5s\"\n\
          [streams.IN]\nsubjects = [\"in.>\"]\n[streams.OUT]\nsubjects = [\"out.>\"]\n{}",
         crate::harness::plugin_table("subject", "echo", "in.>", "")
     ));

@@ -43,7 +43,7 @@ fn build(sources: &Path, world: &str, component: &Path) {
 fn project(component: &Path) -> Project {
     Project::with_plugins(&format!(
         "[plugins.subject]\ncomponent = {component:?}\nstream = \"IN\"\nsubscribe = [\"in.>\"]\n\
-         publish = [\"out.>\"]\nretry = {{ attempts = 1 }}\nrequest = [\"rpc.echo\"]\n"
+         publish = [\"out.>\"]\nretry = {{ attempts = 1 }}\ntimeout = \"20s\"\nrequest = [\"rpc.echo\"]\n"
     ))
 }
 

@@ -102,7 +102,8 @@ async fn an_event_whose_letter_is_refused_comes_again_until_it_is_taken() {
 async fn headers_that_leave_no_room_for_facts_are_kept_and_come_back_as_they_were() {
     let server = Server::start().await;
     let of_queue = "subjects = [\"in.>\"]\nretention = \"work-queue\"";
-    let project = Project::with_guest("reject", RETRY).edited("subjects = [\"in.>\"]", of_queue);
+    let project =
+        Project::with_guest("reject", RETRY).patient().edited("subjects = [\"in.>\"]", of_queue);
     let mended = Mended { server, project };
     let Mended { server, project } = &mended;
     let unreadable = [b"NATS/1.0\r\nBad name: ".as_slice(), &[0xff; 25_000], b"\r\n\r\n"].concat();

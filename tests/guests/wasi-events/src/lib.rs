@@ -83,10 +83,10 @@ impl Received {
         producer::send(&client()?, &subject.to_owned(), reply).map_err(text)
     }
 
-    /// All answers to a request within 300 ms, three at most.
+    /// All answers to a request within ten seconds, three at most.
     fn gather(&mut self, subject: &str) -> Result<(), String> {
         let options = RequestOptions::new();
-        options.set_timeout_ms(300);
+        options.set_timeout_ms(10_000);
         options.set_expected_replies(3);
         let answers =
             request_reply::request(&client()?, subject, &Message::new(b"?"), Some(options));
