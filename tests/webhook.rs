@@ -39,7 +39,7 @@ fn plugins(web: &Web, stranger: &Web) -> Vec<Plugin> {
 
 fn manifest(component: &Path, web: &Web, plugins: &[Plugin]) -> String {
     let mut text = "[streams.ORDERS]\nsubjects = [\"orders.>\"]\n\
-        [streams.DELIVERIES]\nsubjects = [\"deliveries.>\"]\n"
+        [streams.DELIVERIES]\nsubjects = [\"deliveries.>\"]\nduplicate-window = \"1h\"\n"
         .to_owned();
     for (name, url, ..) in plugins {
         let attempts = if *name == "limited" { 2 } else { 1 };
@@ -47,7 +47,7 @@ fn manifest(component: &Path, web: &Web, plugins: &[Plugin]) -> String {
             text,
             "[plugins.{name}]\ncomponent = {component:?}\nstream = \"ORDERS\"\n\
              subscribe = [\"orders.created\"]\npublish = [\"deliveries.done\"]\n\
-             http = [\"http://{}\", \"http://127.0.0.1:9\"]\ntimeout = \"20s\"\n\
+             http = [\"http://{}\", \"http://127.0.0.1:9\"]\ntimeout = \"60s\"\n\
              config = {{ url = {url:?} }}\nretry = {{ attempts = {attempts} }}\n",
             web.authority()
         )

@@ -11,7 +11,7 @@ use crate::broker::{SetupError, replays_durable};
 /// How often the server is asked how far it is.
 const POLL: Duration = Duration::from_millis(200);
 /// After this time without a sign of a host there is none.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a host was asked to run again in one go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use crate::{
 
 /// The first start of a component also brings its code into memory: it gets at
 /// least this long.
-const FIRST_START: std::time::Duration = std::time::Duration::from_secs(10);
+const FIRST_START: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a plugin is given beside its entry in the manifest, by a host that runs
 /// it in another way than the daemon does.
