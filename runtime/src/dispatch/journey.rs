@@ -153,7 +153,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
             if event.attempt > self.plan.retry.crash_limit() {
                 return Err(Failure::CrashLoop { deliveries: event.attempt });
             }
-            tries.is_to_be_noted(self.lanes.is_some());
+            tries.mark_unnoted(self.lanes.is_some());
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl<B: Broker, H: Handler> Dispatcher<B, H> {
     /// it.
     fn count_on(&self, event: &mut Event, tries: &Tries) {
         event.attempt = tries.next_attempt();
-        tries.is_to_be_noted(self.lanes.is_some() && !self.blocks());
+        tries.mark_unnoted(self.lanes.is_some() && !self.blocks());
     }
 
     /// A panic is a bug of ours: it costs its event an attempt, not the process.

@@ -37,8 +37,8 @@ impl Tries {
         self.attempt.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Whether the attempt is to be noted when its run begins.
-    pub(super) fn is_to_be_noted(&self, is_unnoted: bool) {
+    /// Says whether the attempt is to be noted when its run begins.
+    pub(super) fn mark_unnoted(&self, is_unnoted: bool) {
         self.is_unnoted.store(is_unnoted, Ordering::Relaxed);
     }
 
